@@ -1,0 +1,19 @@
+//! Local messaging between the processes of one machine: a Unix socket as the fast channel, a
+//! SQLite queue as the durable one. The core of the npm package `@flowtrace/ipc`.
+//!
+//! | module | what it is | names |
+//! |---|---|---|
+//! | [`frame`] | the length prefix, without I/O | nothing |
+//! | [`reactor`] | readiness, deadlines and wake-ups of one event loop | mio |
+//! | [`error`], [`limits`] | every error code; every default and bound | |
+//!
+//! Invariants: `socket` and `queue` do not know each other. Nothing but `binding` knows
+//! JavaScript. Nothing here waits for a peer, and nothing that a peer says is believed before it
+//! is checked. No panic is used for what input can cause.
+
+pub mod error;
+pub mod frame;
+pub mod limits;
+pub mod reactor;
+
+pub use error::{Code, Error, Result};

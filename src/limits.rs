@@ -1,0 +1,213 @@
+//! Every default and every bound, once. The JavaScript face reads them from here through the
+//! binding (`limits()`), the documentation quotes them, and a test compares the three.
+//!
+//! The unit ends the name. A limit counts memory that is pinned, not bytes that went through.
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* pub const $name:ident: $kind:ty = $value:expr;)+) => {
+        $($(#[$doc])* pub const $name: $kind = $value;)+
+
+        /// Every constant of this module by its name.
+        const TABLE: &[(&str, f64)] = &[$((stringify!($name), $name as f64),)+];
+    };
+}
+
+limits! {
+    /// Longest frame body a peer may send, in bytes. Room for the largest messages in use (16 MB)
+    /// with a margin, and far below what the first four letters of a text protocol claim
+    /// (`GET ` read as a length is 1.2 GB).
+    pub const FRAME_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+    /// Largest `maxFrameBytes`: a little less than the longest string that V8 holds (2^29 - 24
+    /// units), because messages travel to JavaScript as text.
+    pub const TEXT_BYTES_MAX: u32 = 511 * 1024 * 1024;
+
+    /// Deepest nesting of arrays and objects in a received message. V8 parses any depth, but takes
+    /// seconds and hundreds of megabytes for a few million levels, which every other connection
+    /// would wait for; `JSON.stringify` gives up at some thousands.
+    pub const NESTING_MAX: usize = 100_000;
+
+    /// Bytes of replies that may wait in memory for a client that does not read, per connection.
+    pub const SERVER_OUTBOUND_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+    /// Bytes of messages that may wait in memory of a client whose server does not read. Larger than
+    /// the server's, because a burst that nobody awaits is legitimate and is the caller's own memory.
+    pub const CLIENT_OUTBOUND_BYTES_MAX: u32 = 256 * 1024 * 1024;
+
+    /// Milliseconds within which a frame that was begun has to be complete.
+    pub const FRAME_TIMEOUT_MS: u32 = 30_000;
+
+    /// Handlers of one server that may be unfinished before it stops reading.
+    pub const HIGH_WATER_MARK: u32 = 1024;
+
+    /// Clients that one server serves at once.
+    pub const CONNECTIONS_MAX: u32 = 100;
+
+    /// Permission bits of a socket file.
+    pub const SOCKET_MODE: u32 = 0o600;
+
+    /// Connections the kernel may hold for a server that has not accepted them yet (`listen(2)`;
+    /// the kernel caps it at `net.core.somaxconn`).
+    pub const LISTEN_BACKLOG: i32 = 511;
+
+    /// Milliseconds a connection attempt may take.
+    pub const CONNECT_TIMEOUT_MS: u32 = 5_000;
+
+    /// Milliseconds that a new connection waits for a refusal (`maxConnections`, `allowedUids`)
+    /// before `connect()` resolves. The kernel completes a connection before the server looks at it,
+    /// so this wait is the only way for `connect()` itself to report a refusal.
+    pub const REFUSAL_GRACE_MS: u32 = 20;
+
+    /// Base of the reconnection backoff, in milliseconds: the first wait is random in `0..=base`.
+    pub const RECONNECT_DELAY_MS: u32 = 1_000;
+
+    /// Longest reconnection wait, in milliseconds.
+    pub const RECONNECT_DELAY_MS_MAX: u32 = 30_000;
+
+    /// Milliseconds that `stop()` and `close()` wait for running work.
+    pub const DEADLINE_MS: u32 = 5_000;
+
+    /// Milliseconds until `client.request()` gives up.
+    pub const REQUEST_TIMEOUT_MS: u32 = 30_000;
+
+    /// Bytes read from one connection before the next one has its turn.
+    pub const READ_TURN_BYTES: usize = 256 * 1024;
+
+    /// Milliseconds before accepting again after the process ran out of file descriptors.
+    pub const ACCEPT_PAUSE_MS: u32 = 100;
+
+    /// Hours that processed messages stay in the queue.
+    pub const RETENTION_HOURS: f64 = 24.0;
+
+    /// Messages that one `dequeue` or one poll takes.
+    pub const BATCH_SIZE: u32 = 50;
+
+    /// Milliseconds between two polls that no notification brought forward.
+    pub const POLL_INTERVAL_MS: u32 = 1_000;
+
+    /// Milliseconds that a synchronous queue call waits for another process's lock. It blocks the
+    /// event loop, so it is short.
+    pub const BUSY_TIMEOUT_MS: u32 = 250;
+
+    /// Milliseconds that the queue's worker thread waits for another process's lock.
+    pub const WORKER_BUSY_TIMEOUT_MS: u32 = 5_000;
+
+    /// Bytes that may wait for the queue's worker thread.
+    pub const PENDING_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+    /// Requests that may wait for the queue's worker thread.
+    pub const PENDING_REQUESTS_MAX: usize = 65_536;
+
+    /// Longest payload of one queued message, in bytes of JSON. SQLite's own limit is 1 GB.
+    pub const PAYLOAD_BYTES_MAX: u32 = 256 * 1024 * 1024;
+
+    /// Deliveries after which a message is set aside as a dead letter.
+    pub const ATTEMPTS_MAX: u32 = 10;
+
+    /// Base of the wait before a failed message is delivered again, in milliseconds; it doubles with
+    /// every attempt.
+    pub const RETRY_DELAY_MS: u32 = 1_000;
+
+    /// Longest wait before a failed message is delivered again, in milliseconds.
+    pub const RETRY_DELAY_MS_MAX: u32 = 300_000;
+
+    /// Milliseconds a claim is held before others may take the message.
+    pub const LEASE_MS: u32 = 60_000;
+
+    /// Milliseconds between two cleanups by one running poller.
+    pub const CLEANUP_INTERVAL_MS: u32 = 3_600_000;
+
+    /// Milliseconds that a handled message may wait for others to be settled together with it.
+    pub const SETTLE_DELAY_MS: u32 = 20;
+
+    /// Handled messages that are settled together at most.
+    pub const SETTLE_COUNT_MAX: u32 = 256;
+
+    /// Different messages that may fail one after the other before the poller takes it for a failure
+    /// of what all handlers depend on, and pauses. At least twice the batch size, so that a batch of
+    /// poison messages alone never stops the others.
+    pub const FAILURES_IN_ROW_MAX: u32 = 100;
+
+    /// Longest pause of a poller, in milliseconds, after its queue or every handler failed.
+    pub const PAUSE_MS_MAX: u32 = 30_000;
+
+    /// Messages whose failures a poller remembers when its queue cannot do that itself.
+    pub const REMEMBERED_MESSAGES_MAX: u32 = 10_000;
+
+    /// Milliseconds that a poller with continuous work runs before the event loop has its turn.
+    pub const TURN_MS: u32 = 8;
+
+    /// Messages that a poller handles before the event loop has its turn, whatever the clock says:
+    /// under fake timers it may stand still.
+    pub const TURN_MESSAGES_MAX: u32 = 10_000;
+
+    /// Size that SQLite truncates the write-ahead log to after a checkpoint, in bytes.
+    pub const WAL_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+    /// Broken rules that one refusal lists. The verdict needs only the first; the list is for people,
+    /// and without a bound a frame of wrong array elements would cost many times its size in memory.
+    pub const ISSUES_MAX: usize = 100;
+
+    /// Longest id and longest type of a queued message, in bytes of UTF-8.
+    pub const NAME_BYTES_MAX: usize = 64 * 1024;
+
+    /// Bytes of messages that one `dequeue` or one claim returns; one message is always returned,
+    /// however long it is. It keeps the answer well below the longest string V8 can hold (512 MB).
+    pub const DEQUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+    /// Longest error text kept with a failed message, in bytes.
+    pub const ERROR_TEXT_BYTES_MAX: usize = 8 * 1024;
+
+    /// Milliseconds that opening a queue waits for other processes that open or write the same file.
+    /// It is what the original waited for any lock; opening happens once.
+    pub const OPEN_TIMEOUT_MS: u32 = 5_000;
+
+    /// Rows that one transaction of cleanup, redrive or purge touches, so that writers of other
+    /// processes get their turn in between.
+    pub const CHUNK_ROWS: usize = 1_000;
+
+    /// Pages that one step of the incremental vacuum gives back.
+    pub const VACUUM_STEP_PAGES: u32 = 2_048;
+
+    /// Pages in the write-ahead log after which a commit moves them into the database file.
+    pub const WAL_CHECKPOINT_PAGES: u32 = 1_000;
+
+    /// Page cache of one connection, in KiB.
+    pub const CACHE_KIB: u32 = 8 * 1024;
+
+    /// Requests that the queue's worker takes at once; its enqueues share one commit.
+    pub const GROUP_REQUESTS_MAX: usize = 1_024;
+}
+
+/// Every constant of this module as a JSON object, its name in camel case: how the JavaScript
+/// face gets them.
+pub fn to_json() -> String {
+    let camel_case = |name: &str| {
+        let mut upper = false;
+        let mut camel = String::with_capacity(name.len());
+        for letter in name.chars() {
+            match letter {
+                '_' => upper = true,
+                _ if std::mem::take(&mut upper) => camel.push(letter),
+                _ => camel.push(letter.to_ascii_lowercase()),
+            }
+        }
+        camel
+    };
+    let table: serde_json::Map<_, _> = TABLE
+        .iter()
+        .map(|(name, value)| (camel_case(name), (*value).into()))
+        .collect();
+    serde_json::Value::Object(table).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_limit_reaches_javascript() {
+        let table: serde_json::Value = serde_json::from_str(&super::to_json()).unwrap();
+        assert_eq!(table["frameBytesMax"], f64::from(super::FRAME_BYTES_MAX));
+        assert_eq!(table["retentionHours"], super::RETENTION_HOURS);
+        assert_eq!(table.as_object().unwrap().len(), super::TABLE.len());
+    }
+}
