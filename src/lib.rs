@@ -4,6 +4,7 @@
 //! | module | what it is | names |
 //! |---|---|---|
 //! | [`frame`] | the length prefix, without I/O | nothing |
+//! | [`validate`] | the rules of messages, on raw JSON | serde |
 //! | [`reactor`] | readiness, deadlines and wake-ups of one event loop | mio |
 //! | [`error`], [`limits`] | every error code; every default and bound | |
 //!
@@ -15,5 +16,6 @@ pub mod error;
 pub mod frame;
 pub mod limits;
 pub mod reactor;
+pub mod validate;
 
 pub use error::{Code, Error, Result};
