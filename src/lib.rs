@@ -6,6 +6,7 @@
 //! | [`frame`] | the length prefix, without I/O | nothing |
 //! | [`validate`] | the rules of messages, on raw JSON | serde |
 //! | [`reactor`] | readiness, deadlines and wake-ups of one event loop | mio |
+//! | [`queue`] | the durable queue | rusqlite; `worker` alone tokio |
 //! | [`error`], [`limits`] | every error code; every default and bound | |
 //!
 //! Invariants: `socket` and `queue` do not know each other. Nothing but `binding` knows
@@ -15,6 +16,7 @@
 pub mod error;
 pub mod frame;
 pub mod limits;
+pub mod queue;
 pub mod reactor;
 pub mod validate;
 

@@ -1,0 +1,468 @@
+//! Claims: who may deliver a message, until when, and what became of it.
+//!
+//! ```text
+//! pending --claim--> claimed(token, attempt, lease) --complete--> processed
+//!    ^                  |  |  |
+//!    |<----release------'  |  '--fail, attempts left--> waiting --time--> pending
+//!    |<--lease ran out or--'  '--fail, none left------> dead letter
+//!         owner is dead
+//! ```
+//!
+//! A claim is settled only with its token. A claim that ran out keeps its token until somebody
+//! else takes the message: until then its owner may still complete it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::owner::{self, Owner};
+use super::row::{self, Flaw, Message};
+use super::store::{Store, Writing};
+use super::{Durability, dead};
+use crate::error::Result;
+use crate::limits;
+
+/// A message that was claimed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    /// The id.
+    pub id: String,
+    /// The type.
+    pub kind: String,
+    /// The payload, a JSON text.
+    pub payload: String,
+    /// When the message arose, in milliseconds.
+    pub timestamp: f64,
+    /// What settles this claim, and no other of the same message.
+    pub token: i64,
+    /// Deliveries begun, this one included. It also counts those whose process was killed, so it
+    /// may exceed the attempts allowed: then fail the message instead of delivering it.
+    pub attempt: u32,
+}
+
+/// A delivery that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The message.
+    pub id: String,
+    /// Its claim.
+    pub token: i64,
+    /// Why, for people. Cut to [`limits::ERROR_TEXT_BYTES_MAX`].
+    pub error: String,
+    /// Deliveries after which the message becomes a dead letter.
+    pub attempts_max: u32,
+    /// The wait before the second delivery, in milliseconds; it doubles with every further one.
+    pub retry_base_ms: u64,
+    /// The longest wait, in milliseconds.
+    pub retry_max_ms: u64,
+}
+
+/// What became of a failed delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailOutcome {
+    /// It is due again after this many milliseconds.
+    Retry {
+        /// The wait, random between half of the full wait and all of it.
+        delay_ms: u64,
+    },
+    /// It is a dead letter now.
+    Dead,
+    /// The claim was no longer held, or the message is settled: nothing changed.
+    Stale,
+}
+
+/// Claims to settle in one transaction; claims are `(id, token)`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settlement {
+    /// Handled.
+    pub complete: Vec<(String, i64)>,
+    /// Failed.
+    pub fail: Vec<Failure>,
+    /// Not begun; back at once, and the attempt does not count.
+    pub release: Vec<(String, i64)>,
+}
+
+impl Settlement {
+    fn is_empty(&self) -> bool {
+        self.complete.is_empty() && self.fail.is_empty() && self.release.is_empty()
+    }
+}
+
+/// The outcome of a [`Settlement`], in its order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Whether the claim was still held.
+    pub completed: Vec<bool>,
+    /// What became of the failures.
+    pub failed: Vec<FailOutcome>,
+    /// Whether the claim was still held.
+    pub released: Vec<bool>,
+}
+
+/// A pending row that nobody holds.
+struct Candidate {
+    rowid: i64,
+    attempts: u32,
+}
+
+impl Store {
+    /// Claims up to `limit` of the oldest pending messages for `lease_ms`. A call that finds
+    /// none writes nothing and takes no write lock.
+    ///
+    /// Messages are free when nobody holds them, when the lease ran out, and when the holder is
+    /// known to be dead. Corrupt rows are set aside and do not count. At most
+    /// [`limits::DEQUEUE_BYTES_MAX`] are returned, and at least one message if one is free.
+    pub fn claim(&mut self, limit: u32, lease_ms: u64, owner: &Owner) -> Result<Vec<Claimed>> {
+        let mut claimed = Vec::new();
+        self.claim_each(limit, lease_ms, owner, |message, token, attempt| {
+            claimed.push(Claimed {
+                id: message.id.to_owned(),
+                kind: message.kind.to_owned(),
+                payload: message.payload.to_owned(),
+                timestamp: message.timestamp.as_f64(),
+                token,
+                attempt,
+            });
+        })?;
+        Ok(claimed)
+    }
+
+    /// As [`Store::claim`], with the JSON text of an array of
+    /// `{"message": {"id", "type", "payload", "timestamp"}, "token", "attempt"}` and its length.
+    pub fn claim_json(
+        &mut self,
+        limit: u32,
+        lease_ms: u64,
+        owner: &Owner,
+    ) -> Result<(String, u32)> {
+        let mut out = String::from("[");
+        let mut count = 0;
+        self.claim_each(limit, lease_ms, owner, |message, token, attempt| {
+            if count > 0 {
+                out.push(',');
+            }
+            count += 1;
+            out.push_str("{\"message\":");
+            message.write(&mut out);
+            out.push_str(&format!(",\"token\":{token},\"attempt\":{attempt}}}"));
+        })?;
+        out.push(']');
+        Ok((out, count))
+    }
+
+    fn claim_each(
+        &mut self,
+        limit: u32,
+        lease_ms: u64,
+        owner: &Owner,
+        mut take: impl FnMut(&Message<'_>, i64, u32),
+    ) -> Result<()> {
+        let limit = limit as usize;
+        let now = self.clock.boot_ms();
+        let mut living = Living::default();
+        if limit == 0 || candidates(&self.conn, now, 1, &mut living)?.is_empty() {
+            return Ok(());
+        }
+        self.write(Durability::Normal, |writing| {
+            let token = next_token(writing.conn)?;
+            let until = deadline(writing.boot_ms, lease_ms);
+            let (mut count, mut bytes) = (0, 0);
+            loop {
+                let wanted = (limit - count).min(limits::CHUNK_ROWS);
+                let found = candidates(writing.conn, writing.boot_ms, wanted, &mut living)?;
+                let exhausted = found.len() < wanted;
+                let mut corrupt: Vec<(i64, Flaw)> = Vec::new();
+                for Candidate { rowid, attempts } in found {
+                    let mut statement = writing.conn.prepare_cached(concat!(
+                        "SELECT message_id, type, payload, timestamp FROM message_queue ",
+                        "WHERE rowid = ?1"
+                    ))?;
+                    let mut rows = statement.query([rowid])?;
+                    let Some(row) = rows.next()? else { continue };
+                    let message = match row::judge(row, 0)? {
+                        Ok(message) => message,
+                        Err(flaw) => {
+                            corrupt.push((rowid, flaw));
+                            continue;
+                        }
+                    };
+                    bytes += message.bytes();
+                    if count > 0 && bytes > limits::DEQUEUE_BYTES_MAX {
+                        return dead::set_aside(writing, &corrupt);
+                    }
+                    let attempt = attempts.saturating_add(1);
+                    writing
+                        .conn
+                        .prepare_cached(
+                            "INSERT INTO message_claim
+                               (message_id, attempt, token, owner, leased, available_at_ms)
+                             VALUES (?1, ?2, ?3, ?4, 1, ?5)
+                             ON CONFLICT (message_id) DO UPDATE SET
+                               attempt = excluded.attempt, token = excluded.token,
+                               owner = excluded.owner, leased = 1,
+                               available_at_ms = excluded.available_at_ms",
+                        )?
+                        .execute(params![message.id, attempt, token, owner.text(), until])?;
+                    take(&message, token, attempt);
+                    count += 1;
+                }
+                dead::set_aside(writing, &corrupt)?;
+                if exhausted || count == limit {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    /// Milliseconds until the first message that is held or waits for its retry becomes free,
+    /// at least 1; `None` when there is none. The cost grows with the number of such messages.
+    pub fn next_due_ms(&mut self) -> Result<Option<u64>> {
+        let due: Option<i64> = self
+            .conn
+            .prepare_cached(
+                "SELECT min(c.available_at_ms) FROM message_claim c WHERE EXISTS
+                   (SELECT 1 FROM message_queue q
+                    WHERE q.message_id = c.message_id AND q.processed = 0)",
+            )?
+            .query_row([], |row| row.get(0))?;
+        let now = self.clock.boot_ms();
+        Ok(due.map(|due| u64::try_from(due.saturating_sub(now)).unwrap_or(0).max(1)))
+    }
+
+    /// Marks claimed messages as processed. `false`: the claim was no longer held, somebody else
+    /// has or had the message, and nothing changed. A message that an old process has marked in
+    /// the meantime counts as completed.
+    pub fn complete(&mut self, claims: &[(String, i64)]) -> Result<Vec<bool>> {
+        let settlement = Settlement {
+            complete: claims.to_vec(),
+            ..Settlement::default()
+        };
+        Ok(self.settle(&settlement)?.completed)
+    }
+
+    /// Schedules failed messages for another delivery, or sets them aside as dead letters.
+    pub fn fail(&mut self, failures: &[Failure]) -> Result<Vec<FailOutcome>> {
+        let settlement = Settlement {
+            fail: failures.to_vec(),
+            ..Settlement::default()
+        };
+        Ok(self.settle(&settlement)?.failed)
+    }
+
+    /// Gives claimed messages back at once, as if they had not been claimed.
+    pub fn release(&mut self, claims: &[(String, i64)]) -> Result<Vec<bool>> {
+        let settlement = Settlement {
+            release: claims.to_vec(),
+            ..Settlement::default()
+        };
+        Ok(self.settle(&settlement)?.released)
+    }
+
+    /// [`Store::complete`], [`Store::fail`] and [`Store::release`] in one transaction.
+    pub fn settle(&mut self, settlement: &Settlement) -> Result<Settled> {
+        if settlement.is_empty() {
+            return Ok(Settled::default());
+        }
+        self.write(Durability::Normal, |writing| {
+            let each = |claims: &[(String, i64)],
+                        settle: fn(&Writing<'_>, &str, i64) -> Result<bool>|
+             -> Result<Vec<bool>> {
+                claims
+                    .iter()
+                    .map(|(id, token)| settle(writing, id, *token))
+                    .collect()
+            };
+            Ok(Settled {
+                completed: each(&settlement.complete, complete)?,
+                failed: settlement
+                    .fail
+                    .iter()
+                    .map(|failure| fail(writing, failure))
+                    .collect::<Result<_>>()?,
+                released: each(&settlement.release, release)?,
+            })
+        })
+    }
+
+    /// Renews the lease of claims for `lease_ms` from now. `false`: it was no longer held.
+    pub fn extend(&mut self, claims: &[(String, i64)], lease_ms: u64) -> Result<Vec<bool>> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(Durability::Normal, |writing| {
+            let until = deadline(writing.boot_ms, lease_ms);
+            let mut statement = writing.conn.prepare_cached(
+                "UPDATE message_claim SET available_at_ms = ?3
+                 WHERE message_id = ?1 AND token = ?2 AND leased = 1",
+            )?;
+            claims
+                .iter()
+                .map(|(id, token)| Ok(statement.execute(params![id, token, until])? == 1))
+                .collect()
+        })
+    }
+}
+
+/// Whether owners are alive, asked once per call and owner.
+#[derive(Default)]
+pub(super) struct Living(HashMap<String, bool>);
+
+impl Living {
+    pub(super) fn is_dead(&mut self, owner: &str) -> bool {
+        if let Some(&dead) = self.0.get(owner) {
+            return dead;
+        }
+        let dead = owner::is_dead(owner);
+        self.0.insert(owner.to_owned(), dead);
+        dead
+    }
+}
+
+/// The oldest pending rows that nobody holds. Rows that wait for their retry are skipped by
+/// SQLite, those under a lease here, where their owners can be judged.
+fn candidates(
+    conn: &Connection,
+    now: i64,
+    limit: usize,
+    living: &mut Living,
+) -> Result<Vec<Candidate>> {
+    let mut statement = conn.prepare_cached(CANDIDATES)?;
+    let mut rows = statement.query(params![now, owner::boot()])?;
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let Some(row) = rows.next()? else { break };
+        if let Some(owner) = row::text(row.get_ref(2)?)
+            && row.get::<_, i64>(3)? > now
+            && !living.is_dead(owner)
+        {
+            continue;
+        }
+        found.push(Candidate {
+            rowid: row.get(0)?,
+            attempts: row.get(1)?,
+        });
+    }
+    Ok(found)
+}
+
+/// `owner` and `available_at_ms` are null unless the row is under a lease.
+const CANDIDATES: &str = "
+SELECT q.rowid, coalesce(c.attempt, 0), iif(c.leased, c.owner, NULL), c.available_at_ms
+FROM message_queue q LEFT JOIN message_claim c ON c.message_id = q.message_id
+WHERE q.processed = 0
+  AND (c.message_id IS NULL OR c.leased OR c.available_at_ms <= ?1
+       OR substr(c.owner, 1, length(?2)) <> ?2)
+ORDER BY q.timestamp, q.rowid";
+
+fn next_token(conn: &Connection) -> Result<i64> {
+    conn.prepare_cached("UPDATE message_meta SET value = value + 1 WHERE key = 'token'")?
+        .execute([])?;
+    Ok(conn
+        .prepare_cached("SELECT value FROM message_meta WHERE key = 'token'")?
+        .query_row([], |row| row.get(0))?)
+}
+
+/// The end of a lease or of a wait. Never now: what is claimed is held for a moment at least.
+fn deadline(now: i64, ms: u64) -> i64 {
+    now.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX).max(1))
+}
+
+/// Ends a claim. `false`: it was not held.
+fn end_claim(conn: &Connection, id: &str, token: i64) -> Result<bool> {
+    let count = conn
+        .prepare_cached(
+            "DELETE FROM message_claim WHERE message_id = ?1 AND token = ?2 AND leased = 1",
+        )?
+        .execute(params![id, token])?;
+    Ok(count == 1)
+}
+
+fn complete(writing: &Writing<'_>, id: &str, token: i64) -> Result<bool> {
+    if !end_claim(writing.conn, id, token)? {
+        return Ok(false);
+    }
+    writing
+        .conn
+        .prepare_cached(
+            "UPDATE message_queue SET processed = 1, processed_at = ?2
+             WHERE message_id = ?1 AND processed = 0",
+        )?
+        .execute(params![id, writing.unix_seconds()])?;
+    Ok(true)
+}
+
+fn release(writing: &Writing<'_>, id: &str, token: i64) -> Result<bool> {
+    let count = writing
+        .conn
+        .prepare_cached(
+            "UPDATE message_claim SET leased = 0, available_at_ms = 0, attempt = attempt - 1
+             WHERE message_id = ?1 AND token = ?2 AND leased = 1",
+        )?
+        .execute(params![id, token])?;
+    // An entry that says nothing is no longer needed.
+    writing
+        .conn
+        .prepare_cached("DELETE FROM message_claim WHERE message_id = ?1 AND attempt < 1")?
+        .execute([id])?;
+    Ok(count == 1)
+}
+
+fn fail(writing: &Writing<'_>, failure: &Failure) -> Result<FailOutcome> {
+    let Failure { id, token, .. } = failure;
+    let attempt: Option<u32> = writing
+        .conn
+        .prepare_cached(
+            "SELECT attempt FROM message_claim WHERE message_id = ?1 AND token = ?2 AND leased = 1",
+        )?
+        .query_row(params![id, token], |row| row.get(0))
+        .optional()?;
+    let Some(attempt) = attempt else {
+        return Ok(FailOutcome::Stale);
+    };
+    let pending = writing
+        .conn
+        .prepare_cached("SELECT 1 FROM message_queue WHERE message_id = ?1 AND processed = 0")?
+        .exists([id])?;
+    if !pending {
+        // An old process has delivered it.
+        end_claim(writing.conn, id, *token)?;
+        return Ok(FailOutcome::Stale);
+    }
+    let error = shorten(&failure.error);
+    if attempt >= failure.attempts_max {
+        dead::bury(writing, id, attempt, error)?;
+        return Ok(FailOutcome::Dead);
+    }
+    let delay_ms = retry_delay_ms(attempt, failure.retry_base_ms, failure.retry_max_ms);
+    writing
+        .conn
+        .prepare_cached(
+            "UPDATE message_claim SET leased = 0, available_at_ms = ?2, error = ?3
+             WHERE message_id = ?1",
+        )?
+        .execute(params![id, deadline(writing.boot_ms, delay_ms), error])?;
+    Ok(FailOutcome::Retry { delay_ms })
+}
+
+fn shorten(text: &str) -> &str {
+    let mut end = text.len().min(limits::ERROR_TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Exponential, with the upper half of the wait left to chance, so that messages that failed
+/// together do not come back together.
+fn retry_delay_ms(attempt: u32, base_ms: u64, max_ms: u64) -> u64 {
+    let doublings = attempt.saturating_sub(1).min(63);
+    let full = base_ms.saturating_mul(1 << doublings).min(max_ms);
+    // The keys of a hasher are random.
+    let chance = RandomState::new().build_hasher().finish();
+    full - chance % (full / 2 + 1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! The life of a claim.
+
+use super::*;
+use crate::queue::testing::{Folder, message};
+
+const LEASE_MS: u64 = 10_000;
+
+fn failure(claimed: &Claimed, attempts_max: u32) -> Failure {
+    Failure {
+        id: claimed.id.clone(),
+        token: claimed.token,
+        error: "no luck".to_owned(),
+        attempts_max,
+        retry_base_ms: 1_000,
+        retry_max_ms: 5_000,
+    }
+}
+
+fn held(claimed: &[Claimed]) -> Vec<(String, i64)> {
+    claimed
+        .iter()
+        .map(|claimed| (claimed.id.clone(), claimed.token))
+        .collect()
+}
+
+fn ids(claimed: &[Claimed]) -> Vec<&str> {
+    claimed.iter().map(|claimed| claimed.id.as_str()).collect()
+}
+
+#[test]
+fn a_claimed_message_is_nobody_elses_until_its_lease_runs_out() {
+    let folder = Folder::new();
+    let (mut store, mut other) = (folder.store(), folder.store());
+    let (owner, rival) = (Owner::new(), Owner::new());
+    store
+        .enqueue_many(&[message("b", 2), message("a", 1), message("c", 3)])
+        .expect("new");
+    let first = store.claim(2, LEASE_MS, &owner).expect("free");
+    assert_eq!(ids(&first), ["a", "b"]);
+    assert_eq!(
+        (first[0].attempt, first[0].payload.as_str()),
+        (1, "{\"x\":1}")
+    );
+    assert_eq!(ids(&other.claim(9, LEASE_MS, &rival).expect("free")), ["c"]);
+    assert_eq!(
+        ids(&other.claim(9, LEASE_MS, &rival).expect("none free")),
+        [""; 0]
+    );
+    assert_eq!(other.next_due_ms().expect("readable"), Some(LEASE_MS));
+
+    folder.clock.advance(9_999);
+    assert!(
+        other
+            .claim(9, LEASE_MS, &rival)
+            .expect("none free")
+            .is_empty()
+    );
+    folder.clock.advance(1);
+    let second = other.claim(9, LEASE_MS, &rival).expect("free");
+    assert_eq!(ids(&second), ["a", "b", "c"]);
+    assert!(second.iter().all(|claimed| claimed.attempt == 2));
+
+    // The fence: what the first owner still says is refused.
+    let stale = held(&first);
+    assert_eq!(store.complete(&stale).expect("answers"), [false, false]);
+    assert_eq!(store.release(&stale).expect("answers"), [false, false]);
+    assert_eq!(
+        store.extend(&stale, LEASE_MS).expect("answers"),
+        [false, false]
+    );
+    let outcomes = store.fail(&[failure(&first[0], 1)]).expect("answers");
+    assert_eq!(outcomes, [FailOutcome::Stale]);
+    assert_eq!(other.complete(&held(&second)).expect("held"), [true; 3]);
+    assert_eq!(other.complete(&held(&second)).expect("settled"), [false; 3]);
+    assert_eq!(store.stats().expect("readable").processed, 3);
+}
+
+#[test]
+fn a_lease_that_ran_out_untaken_can_still_be_completed_or_renewed() {
+    let folder = Folder::new();
+    let (mut store, owner, rival) = (folder.store(), Owner::new(), Owner::new());
+    store
+        .enqueue_many(&[message("a", 1), message("b", 2)])
+        .expect("new");
+    let claimed = held(&store.claim(2, LEASE_MS, &owner).expect("free"));
+    folder.clock.advance(20_000);
+    assert_eq!(store.complete(&claimed[..1]).expect("untaken"), [true]);
+    assert_eq!(
+        store.extend(&claimed, LEASE_MS).expect("answers"),
+        [false, true]
+    );
+    folder.clock.advance(9_999);
+    assert!(
+        store
+            .claim(2, LEASE_MS, &rival)
+            .expect("none free")
+            .is_empty()
+    );
+}
+
+#[test]
+fn failures_back_off_and_end_as_dead_letters() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    store.enqueue(&message("a", 1)).expect("new");
+    for (attempt, full) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 5_000), (5, 5_000)] {
+        let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+        assert_eq!(claimed[0].attempt, attempt);
+        let outcome = store.fail(&[failure(&claimed[0], 6)]).expect("held")[0];
+        let FailOutcome::Retry { delay_ms } = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert!(
+            (full / 2..=full).contains(&delay_ms),
+            "{delay_ms} of {full}"
+        );
+        let stats = store.stats().expect("readable");
+        assert_eq!((stats.pending, stats.claimed, stats.waiting), (1, 0, 1));
+        assert_eq!(store.next_due_ms().expect("readable"), Some(delay_ms));
+        folder.clock.advance(delay_ms as i64 - 1);
+        assert!(
+            store
+                .claim(1, LEASE_MS, &owner)
+                .expect("none free")
+                .is_empty()
+        );
+        folder.clock.advance(1);
+    }
+    let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+    let outcomes = store.fail(&[failure(&claimed[0], 6)]).expect("held");
+    assert_eq!(outcomes, [FailOutcome::Dead]);
+    assert_eq!(store.next_due_ms().expect("readable"), None);
+    assert_eq!(store.stats().expect("readable").dead, 1);
+}
+
+#[test]
+fn a_release_does_not_count_as_an_attempt() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    store.enqueue(&message("a", 1)).expect("new");
+    for _ in 0..3 {
+        let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+        assert_eq!(claimed[0].attempt, 1);
+        assert_eq!(store.release(&held(&claimed)).expect("held"), [true]);
+        assert_eq!(store.release(&held(&claimed)).expect("released"), [false]);
+    }
+    let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+    store.fail(&[failure(&claimed[0], 9)]).expect("held");
+    folder.clock.advance(1_000);
+    for _ in 0..2 {
+        let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+        assert_eq!(claimed[0].attempt, 2);
+        store.release(&held(&claimed)).expect("held");
+    }
+}
+
+#[test]
+fn claims_of_the_dead_and_of_another_boot_are_free_at_once() {
+    let folder = Folder::new();
+    let (mut store, owner, heir) = (folder.store(), Owner::new(), Owner::new());
+    store
+        .enqueue_many(&[message("a", 1), message("b", 2), message("c", 3)])
+        .expect("new");
+    store.claim(3, LEASE_MS, &owner).expect("free");
+    assert_eq!(store.stats().expect("readable").claimed, 3);
+    drop(owner);
+    assert_eq!(store.stats().expect("readable").claimed, 0);
+    assert_eq!(store.claim(3, LEASE_MS, &heir).expect("free").len(), 3);
+    // One lease and one retry of another boot, far in the future of another clock.
+    store
+        .conn
+        .execute_batch(
+            "UPDATE message_claim SET owner = 'before' || substr(owner, 7),
+               available_at_ms = 1 << 60 WHERE message_id <> 'c';
+             UPDATE message_claim SET leased = 0 WHERE message_id = 'b'",
+        )
+        .expect("ours");
+    assert_eq!(
+        ids(&store.claim(3, LEASE_MS, &heir).expect("free")),
+        ["a", "b"]
+    );
+}
+
+#[test]
+fn old_processes_may_settle_and_delete_what_we_claimed() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    let names = ["marked", "deleted", "failed"];
+    for (index, name) in (1..).zip(names) {
+        store.enqueue(&message(name, index)).expect("new");
+    }
+    let claimed = store.claim(9, LEASE_MS, &owner).expect("free");
+    store
+        .conn
+        .execute_batch(
+            "UPDATE message_queue SET processed = 1, processed_at = 7;
+             DELETE FROM message_queue WHERE message_id = 'deleted'",
+        )
+        .expect("as an old process does");
+    assert_eq!(
+        store.complete(&held(&claimed)[..2]).expect("held"),
+        [true, true]
+    );
+    let outcomes = store.fail(&[failure(&claimed[2], 1)]).expect("held");
+    assert_eq!(outcomes, [FailOutcome::Stale], "it was delivered");
+    let stats = store.stats().expect("readable");
+    assert_eq!((stats.processed, stats.dead, stats.claimed), (2, 0, 0));
+    let left: i64 = store
+        .conn
+        .query_row("SELECT count(*) FROM message_claim", [], |row| row.get(0))
+        .expect("readable");
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_new_message_inherits_no_claim() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    store.enqueue(&message("a", 1)).expect("new");
+    let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+    store
+        .conn
+        .execute_batch("DELETE FROM message_queue")
+        .expect("as an old process does");
+    store
+        .enqueue(&message("a", 1))
+        .expect("the id is free again");
+    assert_eq!(store.complete(&held(&claimed)).expect("answers"), [false]);
+    assert_eq!(
+        store.claim(1, LEASE_MS, &owner).expect("free")[0].attempt,
+        1
+    );
+}
+
+#[test]
+fn the_json_form_carries_the_claim_and_skips_corrupt_rows() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    store
+        .conn
+        .execute_batch(
+            "INSERT INTO message_queue (message_id, type, payload, timestamp) VALUES
+             (NULL, 't', '1', 1), ('x', 't', '{', 2)",
+        )
+        .expect("as an old process may write");
+    store
+        .enqueue_many(&[message("a", 3), message("b", 4)])
+        .expect("new");
+    let (text, count) = store.claim_json(2, LEASE_MS, &owner).expect("free");
+    assert_eq!(count, 2);
+    assert_eq!(
+        text,
+        concat!(
+            r#"[{"message":{"id":"a","type":"t","payload":{"x":1},"timestamp":3},"#,
+            r#""token":1,"attempt":1},"#,
+            r#"{"message":{"id":"b","type":"t","payload":{"x":1},"timestamp":4},"#,
+            r#""token":1,"attempt":1}]"#
+        )
+    );
+    assert_eq!(
+        store.claim_json(2, LEASE_MS, &owner).expect("none"),
+        ("[]".to_owned(), 0)
+    );
+    assert_eq!(store.stats().expect("readable").dead, 2);
+}
+
+#[test]
+fn a_claim_without_limits_takes_everything_once() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    let count = limits::CHUNK_ROWS * 2 + 1;
+    let messages: Vec<_> = (0..count)
+        .map(|index| message(&index.to_string(), 1))
+        .collect();
+    store.enqueue_many(&messages).expect("new");
+    let claimed = store.claim(u32::MAX, 0, &owner).expect("free");
+    assert_eq!(claimed.len(), count);
+    assert!(claimed.iter().all(|claimed| claimed.attempt == 1));
+}
+
+#[test]
+fn an_idle_claim_takes_no_lock() {
+    let folder = Folder::new();
+    let (mut store, other, owner) = (folder.store(), folder.store(), Owner::new());
+    other.conn.execute_batch("BEGIN IMMEDIATE").expect("free");
+    assert!(
+        store
+            .claim(9, LEASE_MS, &owner)
+            .expect("not waiting")
+            .is_empty()
+    );
+}
+
+#[test]
+fn candidates_come_from_the_index_in_order() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let plan: Vec<String> = store
+        .conn
+        .prepare(&format!("EXPLAIN QUERY PLAN {CANDIDATES}"))
+        .and_then(|mut s| s.query_map(params![0, "x"], |row| row.get(3))?.collect())
+        .expect("explainable");
+    assert_eq!(plan.len(), 2, "{plan:?}");
+    assert!(
+        plan[0].contains("idx_message_queue_processed (processed=?)"),
+        "{plan:?}"
+    );
+    assert!(plan[1].contains("SEARCH c USING PRIMARY KEY"), "{plan:?}");
+}
+
+#[test]
+fn long_errors_are_cut_between_characters() {
+    let text = "é".repeat(limits::ERROR_TEXT_BYTES_MAX);
+    let short = shorten(&text[..]);
+    assert!(short.len() <= limits::ERROR_TEXT_BYTES_MAX && short.ends_with('é'));
+    assert_eq!(shorten("x"), "x");
+    let extremes = [
+        (0, 0, 0),
+        (u32::MAX, u64::MAX, u64::MAX),
+        (u32::MAX, 1, 7),
+        (1, 0, 9),
+    ];
+    for (attempt, base, max) in extremes {
+        assert!(retry_delay_ms(attempt, base, max) <= max);
+    }
+}

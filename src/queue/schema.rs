@@ -1,0 +1,183 @@
+//! Whose file is it: ours, empty, or another application's? And the tables it needs.
+
+use rusqlite::Connection;
+
+use crate::error::{Code, Error, Result};
+use crate::limits;
+
+/// What a look at a file found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// No table at all: a new file.
+    Empty,
+    /// A file of the original package, or of an interrupted start: tables are missing.
+    Incomplete,
+    /// Everything is there.
+    Complete,
+}
+
+/// Tables by which a file is known as one of this package or of the original.
+const KNOWN: [&str; 4] = [
+    "message_queue",
+    "schema_version",
+    "candle_state",
+    "gap_records",
+];
+
+/// Everything that `schema.sql` creates.
+const OBJECTS: [&str; 6] = [
+    "message_queue",
+    "idx_message_queue_processed",
+    "idx_message_queue_cleanup",
+    "message_claim",
+    "message_dead_letter",
+    "message_meta",
+];
+
+/// The columns that this code names. `created_at` fills itself.
+const COLUMNS: [&str; 6] = [
+    "message_id",
+    "type",
+    "payload",
+    "timestamp",
+    "processed",
+    "processed_at",
+];
+
+/// Looks at the file without changing it.
+///
+/// # Errors
+/// `ForeignDatabase`; `SQLITE_NOTADB` and whatever else SQLite says of a file it cannot read.
+pub(super) fn inspect(conn: &Connection) -> Result<Found> {
+    let application: i64 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if application != 0 {
+        return Err(foreign(format!("its application id is {application}")));
+    }
+    let mut names = Vec::new();
+    let mut statement = conn.prepare(
+        "SELECT lower(name), type FROM sqlite_schema WHERE name NOT LIKE 'sqlite^_%' ESCAPE '^'",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        names.push((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+    }
+    let has = |wanted: &str| names.iter().any(|(name, _)| name == wanted);
+    if names.is_empty() {
+        return Ok(Found::Empty);
+    }
+    if !KNOWN.iter().any(|name| has(name)) {
+        return Err(foreign("it has tables, and none of a queue".to_owned()));
+    }
+    if has("message_queue") {
+        inspect_queue(conn)?;
+    }
+    Ok(match OBJECTS.iter().all(|name| has(name)) {
+        true => Found::Complete,
+        false => Found::Incomplete,
+    })
+}
+
+fn inspect_queue(conn: &Connection) -> Result<()> {
+    let plain: bool = conn.query_row(
+        "SELECT count(*) FROM pragma_table_list
+         WHERE schema = 'main' AND lower(name) = 'message_queue' AND type = 'table' AND wr = 0",
+        [],
+        |row| row.get(0),
+    )?;
+    if !plain {
+        return Err(foreign(
+            "its `message_queue` is not an ordinary table".to_owned(),
+        ));
+    }
+    let mut statement =
+        conn.prepare("SELECT lower(name), pk FROM pragma_table_info('message_queue')")?;
+    let columns = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(String, i64)>>>()?;
+    for wanted in COLUMNS {
+        if !columns.iter().any(|(name, _)| name == wanted) {
+            return Err(foreign(format!(
+                "its `message_queue` has no column `{wanted}`"
+            )));
+        }
+    }
+    // Without the key a message could be stored twice under one id.
+    if columns
+        .iter()
+        .any(|(name, key)| (name == "message_id") != (*key != 0))
+    {
+        return Err(foreign(
+            "the key of its `message_queue` is not `message_id`".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn foreign(reason: String) -> Error {
+    Error::rule(
+        Code::ForeignDatabase,
+        format!("The file is a database of another application: {reason}. It was not changed."),
+    )
+}
+
+/// Creates what is missing, all of it or nothing. Several processes may do so at once.
+pub(super) fn create(conn: &Connection) -> Result<()> {
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let outcome = conn
+        .execute_batch(include_str!("schema.sql"))
+        .and_then(|()| conn.execute_batch("COMMIT"));
+    if outcome.is_err() && !conn.is_autocommit() {
+        // The error that is reported is the one that led here.
+        let _ = conn.execute_batch("ROLLBACK");
+    }
+    Ok(outcome?)
+}
+
+/// SQLite before this version may lose commits: its WAL-reset bug (3.7.0 to 3.51.2).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// Makes sure of the SQLite that runs, which need not be the one that was compiled against.
+pub(super) fn require_version() -> Result<()> {
+    let found = rusqlite::version_number();
+    if found >= SQLITE_VERSION_MIN {
+        return Ok(());
+    }
+    Err(Error::rule(
+        Code::Internal,
+        format!(
+            "SQLite {} may lose commits; at least 3.51.3 is needed.",
+            rusqlite::version()
+        ),
+    ))
+}
+
+/// The pragmas of every connection, with the value that reading them back gives. Nothing is left
+/// to the defaults of a build; `journal_mode` and `synchronous` have code of their own.
+pub(super) fn pragmas() -> [(&'static str, i64); 17] {
+    [
+        // Names in the file's own schema may not call functions with side effects.
+        ("trusted_schema", 0),
+        ("cell_size_check", 1),
+        ("foreign_keys", 0),
+        ("recursive_triggers", 0),
+        ("read_uncommitted", 0),
+        ("query_only", 0),
+        ("secure_delete", 0),
+        ("automatic_index", 0),
+        ("locking_mode", 0),
+        // In a file: VACUUM builds its copy there, which may be larger than memory.
+        ("temp_store", 1),
+        // An I/O error on a mapped page would be a signal that kills the process.
+        ("mmap_size", 0),
+        ("cache_size", -i64::from(limits::CACHE_KIB)),
+        (
+            "wal_autocheckpoint",
+            i64::from(limits::WAL_CHECKPOINT_PAGES),
+        ),
+        ("journal_size_limit", i64::from(limits::WAL_BYTES_MAX)),
+        // macOS: an ordinary fsync leaves data in the drive's cache, which power loss empties.
+        ("fullfsync", 1),
+        ("checkpoint_fullfsync", 1),
+        ("threads", 0),
+    ]
+}

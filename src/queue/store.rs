@@ -1,0 +1,371 @@
+//! One connection to a queue: enqueue, dequeue, mark processed.
+//!
+//! Claims, dead letters and upkeep extend [`Store`] in files of their own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, ffi, params};
+
+use super::clock::{Clock, SystemClock};
+use super::message::NewMessage;
+use super::row::{self, Flaw, Timestamp};
+use super::{Durability, Options, dead, open};
+use crate::error::{Code, Error, Result};
+use crate::limits;
+
+/// What a store did with a message whose id may be stored already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It is new.
+    Stored,
+    /// The same message was there; nothing changed.
+    AlreadyStored,
+}
+
+/// One connection to a queue's file. Every method is synchronous and may wait
+/// `busy_timeout_ms` for another process's write; then its error is `SQLITE_BUSY`.
+pub struct Store {
+    pub(super) conn: Connection,
+    pub(super) clock: Arc<dyn Clock>,
+    durability: Durability,
+    /// The connection's synchronous level, once it was set.
+    level: Option<Durability>,
+    path: PathBuf,
+}
+
+/// A write transaction in progress, and the time it takes place.
+pub(super) struct Writing<'c> {
+    pub(super) conn: &'c Connection,
+    pub(super) boot_ms: i64,
+    pub(super) unix_ms: i64,
+}
+
+impl Writing<'_> {
+    /// The time as `processed_at` holds it.
+    pub(super) fn unix_seconds(&self) -> i64 {
+        self.unix_ms.div_euclid(1_000)
+    }
+}
+
+impl Store {
+    /// Opens the queue, creating its folders, its file and its tables where they are missing.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a path that cannot be a queue's, `ForeignDatabase`,
+    /// `NetworkFilesystem`, Node's names for system calls, SQLite's for the rest
+    /// (`SQLITE_NOTADB`, `SQLITE_READONLY`, `SQLITE_CANTOPEN`, …). After an error the file is as
+    /// it was.
+    pub fn open(options: &Options) -> Result<Self> {
+        Self::open_with_clock(options, Arc::new(SystemClock))
+    }
+
+    /// As [`Store::open`], with another source of time.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open_with_clock(options: &Options, clock: Arc<dyn Clock>) -> Result<Self> {
+        let conn = open::open(options)?;
+        let path = conn
+            .path()
+            .map_or_else(|| options.path.clone(), PathBuf::from);
+        Ok(Store {
+            conn,
+            clock,
+            durability: options.durability,
+            level: None,
+            path,
+        })
+    }
+
+    /// The file, with symbolic links resolved: its log lies beside it under the same name and
+    /// `-wal`.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Stores one message. When this returns it survives what [`Options::durability`] says.
+    ///
+    /// # Errors
+    /// `SQLITE_CONSTRAINT_PRIMARYKEY` when the id is stored already.
+    pub fn enqueue(&mut self, message: &NewMessage<'_>) -> Result<()> {
+        self.write(self.durability, |writing| insert(writing.conn, message))
+    }
+
+    /// Stores all of them in one transaction, or none.
+    ///
+    /// # Errors
+    /// As [`Store::enqueue`]; the text names the message that could not be stored.
+    pub fn enqueue_many(&mut self, messages: &[NewMessage<'_>]) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.write(self.durability, |writing| {
+            insert_many(writing.conn, messages)
+        })
+    }
+
+    /// Stores one message, or finds that the same one is stored, in whatever state. Either way
+    /// it survives what [`Options::durability`] says: a caller whose earlier attempt ended
+    /// without a clear answer may repeat it.
+    ///
+    /// # Errors
+    /// `IdConflict` when the id is stored with another type, payload or timestamp.
+    pub fn enqueue_idempotent(&mut self, message: &NewMessage<'_>) -> Result<Stored> {
+        self.write(self.durability, |writing| {
+            match insert(writing.conn, message) {
+                Ok(()) => return Ok(Stored::Stored),
+                Err(error) if is_duplicate(&error) => {}
+                Err(error) => return Err(error),
+            }
+            let same: Option<bool> = writing
+                .conn
+                .prepare_cached(
+                    "SELECT type = ?2 AND CAST(payload AS TEXT) = ?3 AND timestamp = ?4
+                     FROM message_queue WHERE message_id = ?1",
+                )?
+                .query_row(
+                    params![
+                        message.id(),
+                        message.kind(),
+                        message.payload(),
+                        Timestamp::new(message.timestamp())
+                    ],
+                    |row| row.get::<_, Option<bool>>(0),
+                )
+                .optional()?
+                .flatten();
+            if same != Some(true) {
+                return Err(Error::rule(
+                    Code::IdConflict,
+                    format!(
+                        "The id {:?} is stored already, with another type, payload or timestamp.",
+                        message.id()
+                    ),
+                ));
+            }
+            // A commit without a change does not synchronise, and the earlier commit may not
+            // have been synchronised either. Writing the same value again is no change; tokens
+            // may skip a number.
+            writing
+                .conn
+                .prepare_cached("UPDATE message_meta SET value = value + 1 WHERE key = 'token'")?
+                .execute([])?;
+            Ok(Stored::AlreadyStored)
+        })
+    }
+
+    /// Stores several batches in one transaction, each with an outcome of its own: a batch is
+    /// stored as a whole or not at all, and a duplicate in one does not touch the others.
+    ///
+    /// # Errors
+    /// The transaction failed as a whole: nothing is stored, or, when only the commit reported
+    /// the failure, it is not known what is.
+    pub fn enqueue_group(&mut self, batches: &[&[NewMessage<'_>]]) -> Result<Vec<Result<()>>> {
+        if batches.iter().all(|batch| batch.is_empty()) {
+            return Ok(batches.iter().map(|_| Ok(())).collect());
+        }
+        self.write(self.durability, |writing| {
+            batches
+                .iter()
+                .map(|batch| insert_apart(writing.conn, batch))
+                .collect()
+        })
+    }
+
+    /// The oldest pending messages, by timestamp, as the JSON text of an array of
+    /// `{"id", "type", "payload", "timestamp"}`. Nothing is claimed: a second call returns them
+    /// again, as it returns messages that someone has claimed.
+    ///
+    /// Rows that cannot become a message are set aside as dead letters and do not count towards
+    /// `limit`. At most [`limits::DEQUEUE_BYTES_MAX`] are returned, and at least one message.
+    pub fn dequeue(&mut self, limit: u32) -> Result<String> {
+        let mut out = String::from("[");
+        let mut corrupt: Vec<(i64, Flaw)> = Vec::new();
+        if limit > 0 {
+            let mut statement = self.conn.prepare_cached(concat!(
+                "SELECT message_id, type, payload, timestamp, rowid FROM message_queue ",
+                "WHERE processed = 0 ORDER BY timestamp, rowid"
+            ))?;
+            let mut rows = statement.query([])?;
+            let (mut count, mut bytes) = (0, 0);
+            while let Some(row) = rows.next()? {
+                let message = match row::judge(row, 0)? {
+                    Ok(message) => message,
+                    Err(flaw) => {
+                        corrupt.push((row.get(4)?, flaw));
+                        continue;
+                    }
+                };
+                bytes += message.bytes();
+                if count > 0 {
+                    if bytes > limits::DEQUEUE_BYTES_MAX {
+                        break;
+                    }
+                    out.push(',');
+                }
+                message.write(&mut out);
+                count += 1;
+                if count == limit {
+                    break;
+                }
+            }
+        }
+        out.push(']');
+        for chunk in corrupt.chunks(limits::CHUNK_ROWS) {
+            match self.write(Durability::Normal, |writing| {
+                dead::set_aside(writing, chunk)
+            }) {
+                // The next call finds them again.
+                Err(error) if error.is_busy() => break,
+                outcome => outcome?,
+            }
+        }
+        Ok(out)
+    }
+
+    /// Marks one message as processed, whatever its state and whoever holds it. Returns whether
+    /// there was something to mark.
+    pub fn mark_processed(&mut self, id: &str) -> Result<bool> {
+        Ok(self.mark_processed_many(&[id])? == 1)
+    }
+
+    /// As [`Store::mark_processed`], all in one transaction. Returns how many were marked.
+    pub fn mark_processed_many(&mut self, ids: &[impl AsRef<str>]) -> Result<u64> {
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        self.write(Durability::Normal, |writing| {
+            let mut mark = writing.conn.prepare_cached(
+                "UPDATE message_queue SET processed = 1, processed_at = ?2
+                 WHERE message_id = ?1 AND processed IS NOT 1",
+            )?;
+            let mut count = 0;
+            for id in ids {
+                let id = id.as_ref();
+                count += mark.execute(params![id, writing.unix_seconds()])? as u64;
+                forget_claim(writing.conn, id)?;
+                dead::forget(writing.conn, id)?;
+            }
+            Ok(count)
+        })
+    }
+
+    /// Runs `work` in one write transaction and commits it at this level.
+    pub(super) fn write<T>(
+        &mut self,
+        level: Durability,
+        work: impl FnOnce(&Writing<'_>) -> Result<T>,
+    ) -> Result<T> {
+        if self.level != Some(level) {
+            // Unknown until it succeeded.
+            self.level = None;
+            self.conn
+                .prepare_cached(match level {
+                    Durability::Full => "PRAGMA synchronous = FULL",
+                    Durability::Normal => "PRAGMA synchronous = NORMAL",
+                })?
+                .execute([])?;
+            self.level = Some(level);
+        }
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let rollback = Rollback(&self.conn);
+        let value = work(&Writing {
+            conn: &self.conn,
+            boot_ms: self.clock.boot_ms(),
+            unix_ms: self.clock.unix_ms(),
+        })?;
+        self.conn.prepare_cached("COMMIT")?.execute([])?;
+        drop(rollback);
+        Ok(value)
+    }
+}
+
+/// Ends the transaction that an error or a panic left open.
+pub(super) struct Rollback<'c>(pub(super) &'c Connection);
+
+impl Drop for Rollback<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit() {
+            // The error that is reported is the one that led here.
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+fn insert(conn: &Connection, message: &NewMessage<'_>) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO message_queue (message_id, type, payload, timestamp) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![
+        message.id(),
+        message.kind(),
+        message.payload(),
+        Timestamp::new(message.timestamp())
+    ])?;
+    // Old processes delete rows and leave our entry; it says nothing about the new message.
+    forget_claim(conn, message.id())
+}
+
+fn insert_many(conn: &Connection, messages: &[NewMessage<'_>]) -> Result<()> {
+    for (index, message) in messages.iter().enumerate() {
+        insert(conn, message).map_err(|error| match messages.len() {
+            1 => error,
+            count => locate(error, index, count, message.id()),
+        })?;
+    }
+    Ok(())
+}
+
+/// Stores one batch inside a transaction that goes on. The inner result is the batch's own; the
+/// outer one ends the transaction.
+fn insert_apart(conn: &Connection, batch: &[NewMessage<'_>]) -> Result<Result<()>> {
+    // SQLite undoes a single statement by itself.
+    let several = batch.len() > 1;
+    if several {
+        conn.prepare_cached("SAVEPOINT batch")?.execute([])?;
+    }
+    let outcome = insert_many(conn, batch);
+    match &outcome {
+        Err(error) if !is_constraint(error) => return outcome.map(Ok),
+        Err(_) if several => {
+            conn.prepare_cached("ROLLBACK TO batch")?.execute([])?;
+        }
+        _ => {}
+    }
+    if several {
+        conn.prepare_cached("RELEASE batch")?.execute([])?;
+    }
+    Ok(outcome)
+}
+
+/// Adds to SQLite's text which message of a batch it is about; the code stays.
+fn locate(error: Error, index: usize, count: usize, id: &str) -> Error {
+    match error {
+        Error::Sqlite(rusqlite::Error::SqliteFailure(code, text)) => {
+            let text = text.unwrap_or_else(|| code.to_string());
+            let text = format!("{text} (at index {index} of {count}, id {id:?})");
+            Error::Sqlite(rusqlite::Error::SqliteFailure(code, Some(text)))
+        }
+        other => other,
+    }
+}
+
+pub(super) fn forget_claim(conn: &Connection, id: &str) -> Result<()> {
+    conn.prepare_cached("DELETE FROM message_claim WHERE message_id = ?1")?
+        .execute([id])?;
+    Ok(())
+}
+
+fn is_constraint(error: &Error) -> bool {
+    matches!(error, Error::Sqlite(error)
+        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation))
+}
+
+fn is_duplicate(error: &Error) -> bool {
+    matches!(error, Error::Sqlite(rusqlite::Error::SqliteFailure(failure, _))
+        if failure.extended_code == ffi::SQLITE_CONSTRAINT_PRIMARYKEY)
+}
+
+#[cfg(test)]
+mod tests;

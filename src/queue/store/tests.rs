@@ -1,0 +1,251 @@
+//! What goes in comes out.
+
+use super::*;
+use crate::queue::testing::{Folder, message};
+
+#[test]
+fn messages_come_back_oldest_first_with_their_values() {
+    let folder = Folder::new();
+    let mut store = folder.store();
+    let messages = [
+        NewMessage::new("c", "t", "[1.0, \"\\ud800\"]", 2.5),
+        NewMessage::new("b\"", "é", "null", 2.0),
+        NewMessage::new("a", "t", "{}", 2.0),
+        NewMessage::new("d", "t", "1", -1e300),
+    ];
+    for message in messages {
+        store.enqueue(&message.expect("valid")).expect("new");
+    }
+    let all = concat!(
+        r#"[{"id":"d","type":"t","payload":1,"timestamp":-1e300},"#,
+        r#"{"id":"b\"","type":"é","payload":null,"timestamp":2},"#,
+        r#"{"id":"a","type":"t","payload":{},"timestamp":2},"#,
+        r#"{"id":"c","type":"t","payload":[1.0, "\ud800"],"timestamp":2.5}]"#
+    );
+    for _ in 0..2 {
+        assert_eq!(store.dequeue(50).expect("readable"), all);
+    }
+    assert_eq!(store.dequeue(0).expect("readable"), "[]");
+    assert_eq!(
+        store.dequeue(1).expect("readable"),
+        r#"[{"id":"d","type":"t","payload":1,"timestamp":-1e300}]"#
+    );
+    let kinds: Vec<String> = store
+        .conn
+        .prepare("SELECT typeof(timestamp) || typeof(created_at) FROM message_queue ORDER BY rowid")
+        .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
+        .expect("readable");
+    assert_eq!(
+        kinds,
+        [
+            "realinteger",
+            "integerinteger",
+            "integerinteger",
+            "realinteger"
+        ]
+    );
+}
+
+#[test]
+fn a_duplicate_id_is_refused_with_sqlites_code() {
+    let folder = Folder::new();
+    let mut store = folder.store();
+    store.enqueue(&message("a", 1)).expect("new");
+    let error = store.enqueue(&message("a", 2)).expect_err("stored already");
+    assert_eq!(error.code(), "SQLITE_CONSTRAINT_PRIMARYKEY");
+    assert_eq!(
+        error.to_string(),
+        "UNIQUE constraint failed: message_queue.message_id"
+    );
+    let batch = [message("b", 1), message("c", 1), message("a", 1)];
+    let error = store.enqueue_many(&batch).expect_err("stored already");
+    assert_eq!(error.code(), "SQLITE_CONSTRAINT_PRIMARYKEY");
+    assert!(
+        error.to_string().ends_with("(at index 2 of 3, id \"a\")"),
+        "{error}"
+    );
+    assert_eq!(folder.ids(&mut store), ["a"], "all or nothing");
+    store.enqueue_many(&batch[..2]).expect("new");
+    store.enqueue_many(&[]).expect("nothing to do");
+    assert_eq!(folder.ids(&mut store), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_group_commits_around_its_duplicates() {
+    let folder = Folder::new();
+    let mut store = folder.store();
+    store.enqueue(&message("a", 1)).expect("new");
+    let batches: [&[NewMessage<'_>]; 5] = [
+        &[message("b", 1)],
+        &[message("c", 1), message("a", 1), message("d", 1)],
+        &[message("a", 1)],
+        &[],
+        &[message("e", 1), message("f", 1)],
+    ];
+    let outcomes = store
+        .enqueue_group(&batches)
+        .expect("the transaction commits");
+    let stored: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(stored, [true, false, false, true, true]);
+    assert_eq!(folder.ids(&mut store), ["a", "b", "e", "f"]);
+}
+
+#[test]
+fn a_repeated_store_is_recognised() {
+    let folder = Folder::new();
+    let mut store = folder.store();
+    let original = NewMessage::new("a", "t", "{\"x\":1}", 1.5).expect("valid");
+    assert_eq!(
+        store.enqueue_idempotent(&original).expect("new"),
+        Stored::Stored
+    );
+    assert_eq!(
+        store.enqueue_idempotent(&original).expect("same"),
+        Stored::AlreadyStored
+    );
+    let wal = store.wal_path();
+    let log = || std::fs::metadata(&wal).expect("open").len();
+    let before = log();
+    assert_eq!(
+        store.enqueue_idempotent(&original).expect("same"),
+        Stored::AlreadyStored
+    );
+    assert!(
+        log() > before,
+        "only a commit with a change is synchronised"
+    );
+    store.mark_processed("a").expect("there");
+    assert_eq!(
+        store.enqueue_idempotent(&original).expect("same"),
+        Stored::AlreadyStored
+    );
+    for (kind, payload, timestamp) in [
+        ("u", "{\"x\":1}", 1.5),
+        ("t", "{\"x\":2}", 1.5),
+        ("t", "{\"x\":1}", 1.0),
+    ] {
+        let other = NewMessage::new("a", kind, payload, timestamp).expect("valid");
+        let error = store.enqueue_idempotent(&other).expect_err("another");
+        assert_eq!(error.code(), "ERR_IPC_ID_CONFLICT");
+    }
+}
+
+#[test]
+fn marking_counts_what_it_changed() {
+    let folder = Folder::new();
+    let mut store = folder.store();
+    store
+        .enqueue_many(&[message("a", 1), message("b", 2), message("c", 3)])
+        .expect("new");
+    assert!(store.mark_processed("a").expect("there"));
+    assert!(!store.mark_processed("a").expect("done already"));
+    assert!(!store.mark_processed("x").expect("unknown"));
+    assert_eq!(
+        store
+            .mark_processed_many(&["a", "b", "b", "x", "c"])
+            .expect("some"),
+        2
+    );
+    assert_eq!(store.mark_processed_many(&[""; 0]).expect("none"), 0);
+    assert_eq!(store.dequeue(9).expect("readable"), "[]");
+}
+
+#[test]
+fn only_enqueue_pays_for_power_loss() {
+    let level = |store: &Store| -> i64 {
+        store
+            .conn
+            .query_row("PRAGMA synchronous", [], |row| row.get(0))
+            .expect("answers")
+    };
+    for (durability, enqueue) in [(Durability::Full, 2), (Durability::Normal, 1)] {
+        let folder = Folder::new();
+        let options = Options {
+            durability,
+            ..folder.options()
+        };
+        let mut store = Store::open(&options).expect("a new file");
+        for _ in 0..2 {
+            store.enqueue_idempotent(&message("a", 1)).expect("same");
+            assert_eq!(level(&store), enqueue);
+            store.mark_processed("a").expect("there");
+            assert_eq!(level(&store), 1);
+        }
+    }
+}
+
+#[test]
+fn corrupt_rows_are_set_aside_and_the_rest_is_delivered() {
+    let folder = Folder::new();
+    let mut store = folder.store();
+    let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
+    store
+        .conn
+        .execute_batch(
+            "INSERT INTO message_queue (message_id, type, payload, timestamp) VALUES
+         (NULL, 't', '1', 1), (NULL, 't', '1', 2), (x'00ff', 't', '1', 3),
+         (CAST(x'ff' AS TEXT), 't', '1', 4), ('kind', x'01', '1', 5),
+         ('payload', 't', '{', 6), ('empty', 't', '', 7), ('when', 't', '1', 'soon'),
+         ('infinite', 't', '1', 9e999), ('utf8', 't', CAST(x'22ff22' AS TEXT), 8),
+         ('blob', 't', CAST('[2]' AS BLOB), 9)",
+        )
+        .expect("as an old process may write");
+    store
+        .enqueue(&NewMessage::new("deep", "t", deep, 10.0).expect("valid"))
+        .expect("new");
+    store.enqueue(&message("last", 11)).expect("new");
+    let found = store.dequeue(2).expect("readable");
+    assert!(found.starts_with(r#"[{"id":"blob","type":"t","payload":[2],"timestamp":9},"#));
+    assert!(found.ends_with(r#","timestamp":10}]"#));
+    assert_eq!(
+        store.stats().expect("readable").dead,
+        8,
+        "those before the second message"
+    );
+    store.dequeue(9).expect("readable");
+    let stats = store.stats().expect("readable");
+    assert_eq!((stats.dead, stats.pending), (10, 3));
+}
+
+#[test]
+fn bytes_bound_a_batch_but_never_to_nothing() {
+    let folder = Folder::new();
+    let mut store = folder.store();
+    let half = format!("\"{}\"", "x".repeat(limits::DEQUEUE_BYTES_MAX / 2));
+    for id in ["a", "b"] {
+        let message = NewMessage::new(id, "t", half.as_str(), 1.0).expect("valid");
+        store.enqueue(&message).expect("new");
+    }
+    let found = store.dequeue(50).expect("readable");
+    assert_eq!(found.matches("\"id\"").count(), 1);
+    let whole = format!("[{half},{half}]");
+    let message = NewMessage::new("c", "t", whole, 0.0).expect("valid");
+    store.enqueue(&message).expect("new");
+    assert!(store.dequeue(50).expect("readable").len() > limits::DEQUEUE_BYTES_MAX);
+}
+
+#[test]
+fn a_locked_file_is_busy_and_a_dequeue_does_not_mind() {
+    let folder = Folder::new();
+    let mut store = Store::open(&Options {
+        busy_timeout_ms: 1,
+        ..folder.options()
+    })
+    .expect("a new file");
+    store.enqueue(&message("a", 2)).expect("new");
+    store
+        .conn
+        .execute_batch(
+            "INSERT INTO message_queue (message_id, type, payload, timestamp)
+         VALUES ('corrupt', 't', '{', 1)",
+        )
+        .expect("free");
+    let other = Store::open(&folder.options()).expect("shared");
+    other.conn.execute_batch("BEGIN IMMEDIATE").expect("free");
+    assert_eq!(folder.ids(&mut store), ["a"]);
+    let error = store.enqueue(&message("b", 1)).expect_err("locked");
+    assert_eq!(error.code(), "SQLITE_BUSY");
+    other.conn.execute_batch("COMMIT").expect("ours");
+    store.enqueue(&message("b", 1)).expect("free again");
+    assert_eq!(folder.ids(&mut store), ["b", "a"]);
+}

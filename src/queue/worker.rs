@@ -1,0 +1,480 @@
+//! The queue's own thread: SQLite without blocking the caller, and group commit.
+//!
+//! ```text
+//! submit(ticket, request) --> bounded channel --> thread with its own Store
+//! take() <-- mailbox <-- completions of a group    |  all enqueues that wait: one commit
+//!            wake() when it was empty <------------'  everything else: one by one, in order
+//! ```
+//!
+//! Every request that was submitted is answered once, whatever happens to the thread's work: a
+//! failed commit answers all of its requests, a panic those that it took along.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::claim::{Settled, Settlement};
+use super::message::{self, NewMessage};
+use super::{Options, Owner, Stats, Store};
+use crate::error::{Code, Error, Result};
+use crate::limits;
+
+/// Called when the mailbox is no longer empty, on the worker's thread. It must return soon and
+/// not call the worker.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Messages to enqueue, all or none.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Batch {
+    /// The JSON text of an array of messages, see [`super::parse_messages`]; read on the
+    /// worker's thread.
+    Text(String),
+    /// Messages as they are.
+    Messages(Vec<NewMessage<'static>>),
+}
+
+/// Work for the worker.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Store messages; answered once they are committed.
+    Enqueue(Batch),
+    /// See [`Store::claim_json`].
+    Claim {
+        /// Messages at most.
+        limit: u32,
+        /// Length of the lease, in milliseconds.
+        lease_ms: u64,
+    },
+    /// See [`Store::settle`].
+    Settle(Settlement),
+    /// See [`Store::extend`].
+    Extend {
+        /// The claims, as `(id, token)`.
+        claims: Vec<(String, i64)>,
+        /// Length of the lease from now, in milliseconds.
+        lease_ms: u64,
+    },
+    /// See [`Store::cleanup`].
+    Cleanup {
+        /// Hours that processed messages stay.
+        retention_hours: f64,
+    },
+    /// See [`Store::compact`].
+    Compact,
+    /// See [`Store::stats`].
+    Stats,
+    /// A fault, to see that it is survived.
+    #[cfg(test)]
+    Panic,
+}
+
+impl Request {
+    /// Bytes of memory that the request pins while it waits, without its fixed part.
+    fn bytes(&self) -> usize {
+        let claims = |claims: &[(String, i64)]| claims.iter().map(|(id, _)| id.len() + 32).sum();
+        match self {
+            Request::Enqueue(Batch::Text(text)) => text.len(),
+            Request::Enqueue(Batch::Messages(messages)) => {
+                messages.iter().map(NewMessage::bytes).sum()
+            }
+            Request::Settle(settlement) => {
+                let failures: usize = settlement
+                    .fail
+                    .iter()
+                    .map(|f| f.id.len() + f.error.len() + 80)
+                    .sum();
+                let (complete, release): (usize, usize) =
+                    (claims(&settlement.complete), claims(&settlement.release));
+                complete + failures + release
+            }
+            Request::Extend { claims: held, .. } => claims(held),
+            _ => 0,
+        }
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// [`Request::Enqueue`]: committed, so many messages.
+    Enqueued(usize),
+    /// [`Request::Claim`].
+    Claimed {
+        /// See [`Store::claim_json`].
+        json: String,
+        /// How many messages it holds.
+        count: u32,
+        /// When there are none: see [`Store::next_due_ms`].
+        next_due_ms: Option<u64>,
+    },
+    /// [`Request::Settle`].
+    Settled(Settled),
+    /// [`Request::Extend`]: whether each claim is still held.
+    Extended(Vec<bool>),
+    /// [`Request::Cleanup`]: how many messages were deleted.
+    Cleaned(u64),
+    /// [`Request::Compact`].
+    Compacted,
+    /// [`Request::Stats`].
+    Stats(Stats),
+}
+
+/// The outcome of one request.
+#[derive(Debug)]
+pub struct Completion {
+    /// The number that the request was submitted with.
+    pub ticket: u64,
+    /// Its answer.
+    pub result: Result<Reply>,
+}
+
+/// The handle of the thread. Dropping it discards what waits, and returns at once.
+pub struct Worker {
+    sender: Option<mpsc::Sender<Envelope>>,
+    shared: Arc<Shared>,
+}
+
+struct Envelope {
+    ticket: u64,
+    bytes: usize,
+    request: Request,
+}
+
+struct Shared {
+    mailbox: Mutex<Vec<Completion>>,
+    /// Taken away when nobody wants to be woken any more. Held during the call, so that no call
+    /// is under way once it was taken away.
+    wake: Mutex<Option<Wake>>,
+    pending_bytes: AtomicUsize,
+    /// Requests that were not begun are answered with `QueueClosed`.
+    discard: AtomicBool,
+    finished: Mutex<bool>,
+    finish: Condvar,
+}
+
+impl Worker {
+    /// Starts the thread. It opens the file with the first request; should that fail, the
+    /// requests of that moment get the error, and later ones try again.
+    ///
+    /// `options.busy_timeout_ms` is replaced by [`limits::WORKER_BUSY_TIMEOUT_MS`]: here waiting
+    /// blocks nobody. Claims belong to `owner`, who may outlive the worker.
+    ///
+    /// # Errors
+    /// `EAGAIN` and the like when no thread can be started.
+    pub fn start(options: Options, owner: Arc<Owner>, wake: Wake) -> Result<Self> {
+        Self::spawn(
+            Options {
+                busy_timeout_ms: limits::WORKER_BUSY_TIMEOUT_MS,
+                ..options
+            },
+            owner,
+            wake,
+        )
+    }
+
+    fn spawn(options: Options, owner: Arc<Owner>, wake: Wake) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            mailbox: Mutex::default(),
+            wake: Mutex::new(Some(wake)),
+            pending_bytes: AtomicUsize::new(0),
+            discard: AtomicBool::new(false),
+            finished: Mutex::new(false),
+            finish: Condvar::new(),
+        });
+        let (sender, receiver) = mpsc::channel(limits::PENDING_REQUESTS_MAX);
+        let thread = Thread {
+            store: None,
+            options,
+            owner,
+            shared: Arc::clone(&shared),
+        };
+        std::thread::Builder::new()
+            .name("ipc-queue".to_owned())
+            .spawn(move || thread.serve(receiver))
+            .map_err(|error| Error::system("pthread_create", None, error))?;
+        Ok(Worker {
+            sender: Some(sender),
+            shared,
+        })
+    }
+
+    /// Hands a request over, without waiting. Its outcome arrives under `ticket`.
+    ///
+    /// # Errors
+    /// `QueueFull` when too many requests wait ([`limits::PENDING_REQUESTS_MAX`]) or too many
+    /// bytes of messages ([`limits::PENDING_BYTES_MAX`]; a request that is larger by itself is
+    /// taken when nothing else waits); `QueueClosed` after [`Worker::close`]. Then nothing arrives.
+    pub fn submit(&self, ticket: u64, request: Request) -> Result<()> {
+        let Some(sender) = &self.sender else {
+            return Err(closed());
+        };
+        let bytes = request.bytes();
+        let before = self.shared.pending_bytes.fetch_add(bytes, Ordering::AcqRel);
+        // Only new messages are refused: settling those that are there makes room.
+        let grows = matches!(request, Request::Enqueue(_));
+        let max = limits::PENDING_BYTES_MAX as usize;
+        let outcome = if grows && before > 0 && before + bytes > max {
+            Err(full(format!(
+                "{before} bytes wait for the queue's worker; with {bytes} more it would be over \
+                 the limit of {max}."
+            )))
+        } else {
+            sender
+                .try_send(Envelope {
+                    ticket,
+                    bytes,
+                    request,
+                })
+                .map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(_) => full(format!(
+                        "{} requests wait for the queue's worker, which is the limit.",
+                        limits::PENDING_REQUESTS_MAX
+                    )),
+                    mpsc::error::TrySendError::Closed(_) => {
+                        Error::rule(Code::Internal, "The queue's worker has ended unexpectedly.")
+                    }
+                })
+        };
+        if outcome.is_err() {
+            self.shared.pending_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        outcome
+    }
+
+    /// Takes the completions that have arrived, in the order of their commits.
+    pub fn take(&self) -> Vec<Completion> {
+        std::mem::take(&mut *lock(&self.shared.mailbox))
+    }
+
+    /// Bytes that wait to be worked on.
+    pub fn pending_bytes(&self) -> usize {
+        self.shared.pending_bytes.load(Ordering::Acquire)
+    }
+
+    /// Ends the worker; it takes no requests from now on.
+    ///
+    /// With `flush` this waits for everything that was submitted, at most
+    /// [`limits::DEADLINE_MS`]. What was not begun by then, or without `flush` by now, is
+    /// answered with `QueueClosed`. Call [`Worker::take`] afterwards, and when woken.
+    pub fn close(&mut self, flush: bool) {
+        self.sender = None;
+        if flush {
+            let deadline = Duration::from_millis(u64::from(limits::DEADLINE_MS));
+            let finished = lock(&self.shared.finished);
+            // The outcome shows in the mailbox, in either case.
+            let _ = self
+                .shared
+                .finish
+                .wait_timeout_while(finished, deadline, |done| !*done);
+        }
+        self.shared.discard.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.sender = None;
+        self.shared.discard.store(true, Ordering::Release);
+        *lock(&self.shared.wake) = None;
+    }
+}
+
+impl Shared {
+    /// Delivers completions, and rings if the mailbox was empty.
+    fn deliver(&self, completions: impl IntoIterator<Item = Completion>) {
+        let mut mailbox = lock(&self.mailbox);
+        let was_empty = mailbox.is_empty();
+        mailbox.extend(completions);
+        let ring = was_empty && !mailbox.is_empty();
+        drop(mailbox);
+        if ring && let Some(wake) = &*lock(&self.wake) {
+            wake();
+        }
+    }
+}
+
+/// Nothing that is held under these locks can be left half-done by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn closed() -> Error {
+    Error::rule(Code::QueueClosed, "The queue is closed.")
+}
+
+fn full(text: String) -> Error {
+    Error::rule(Code::QueueFull, text)
+}
+
+/// What lives on the thread.
+struct Thread {
+    store: Option<Store>,
+    options: Options,
+    owner: Arc<Owner>,
+    shared: Arc<Shared>,
+}
+
+impl Thread {
+    fn serve(mut self, mut receiver: mpsc::Receiver<Envelope>) {
+        let mut received = Vec::new();
+        while receiver.blocking_recv_many(&mut received, limits::GROUP_REQUESTS_MAX) > 0 {
+            let mut waiting: VecDeque<Envelope> = received.drain(..).collect();
+            while let Some(group) = next_group(&mut waiting) {
+                self.answer(group);
+            }
+        }
+        if let Some(store) = self.store.take() {
+            // Every commit has been answered; what remains is tidiness.
+            let _ = catch_unwind(AssertUnwindSafe(|| store.close()));
+        }
+        *lock(&self.shared.finished) = true;
+        self.shared.finish.notify_all();
+    }
+
+    /// Works on one group, and answers each of its requests.
+    fn answer(&mut self, group: Vec<Envelope>) {
+        let tickets: Vec<u64> = group.iter().map(|envelope| envelope.ticket).collect();
+        let bytes: usize = group.iter().map(|envelope| envelope.bytes).sum();
+        let results = if self.shared.discard.load(Ordering::Acquire) {
+            tickets.iter().map(|_| Err(closed())).collect()
+        } else {
+            let requests = group.into_iter().map(|envelope| envelope.request).collect();
+            // The store is not used again after a panic, whatever state it was left in.
+            catch_unwind(AssertUnwindSafe(|| self.work(requests))).unwrap_or_else(|_| {
+                self.store = None;
+                let text = "The queue's worker failed; whether the request took effect is unknown.";
+                tickets
+                    .iter()
+                    .map(|_| Err(Error::rule(Code::Internal, text)))
+                    .collect()
+            })
+        };
+        self.shared.pending_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        let completions = tickets
+            .into_iter()
+            .zip(results)
+            .map(|(ticket, result)| Completion { ticket, result });
+        self.shared.deliver(completions);
+    }
+
+    /// One result per request.
+    fn work(&mut self, mut requests: Vec<Request>) -> Vec<Result<Reply>> {
+        if self.store.is_none() {
+            match Store::open(&self.options) {
+                Ok(store) => self.store = Some(store),
+                Err(error) => return requests.iter().map(|_| Err(repeat(&error))).collect(),
+            }
+        }
+        let Some(store) = &mut self.store else {
+            return Vec::new();
+        };
+        if matches!(requests.first(), Some(Request::Enqueue(_))) {
+            return enqueue_all(store, &requests);
+        }
+        requests
+            .drain(..)
+            .map(|request| work_alone(store, request, &self.owner))
+            .collect()
+    }
+}
+
+/// All enqueues up to the next other request, or that request alone.
+fn next_group(waiting: &mut VecDeque<Envelope>) -> Option<Vec<Envelope>> {
+    let is_enqueue = |envelope: &Envelope| matches!(envelope.request, Request::Enqueue(_));
+    let enqueues = waiting
+        .iter()
+        .take_while(|envelope| is_enqueue(envelope))
+        .count();
+    let count = enqueues.max(1).min(waiting.len());
+    (count > 0).then(|| waiting.drain(..count).collect())
+}
+
+/// Group commit: one transaction, an outcome for each.
+fn enqueue_all(store: &mut Store, requests: &[Request]) -> Vec<Result<Reply>> {
+    // Those that cannot be read are answered without the others noticing.
+    let parsed: Vec<Result<std::borrow::Cow<'_, [NewMessage<'_>]>>> = requests
+        .iter()
+        .map(|request| match request {
+            Request::Enqueue(Batch::Text(text)) => message::parse_messages(text).map(Into::into),
+            Request::Enqueue(Batch::Messages(messages)) => Ok(messages.as_slice().into()),
+            _ => Err(Error::rule(Code::Internal, "A group holds enqueues only.")),
+        })
+        .collect();
+    let batches: Vec<&[NewMessage<'_>]> = parsed
+        .iter()
+        .filter_map(|batch| batch.as_deref().ok())
+        .collect();
+    let mut outcomes = match store.enqueue_group(&batches) {
+        Ok(outcomes) => outcomes,
+        Err(error) => batches.iter().map(|_| Err(repeat(&error))).collect(),
+    }
+    .into_iter();
+    parsed
+        .into_iter()
+        .map(|batch| {
+            let count = batch?.len();
+            // As many outcomes as batches that could be read.
+            outcomes
+                .next()
+                .unwrap_or(Ok(()))
+                .map(|()| Reply::Enqueued(count))
+        })
+        .collect()
+}
+
+fn work_alone(store: &mut Store, request: Request, owner: &Owner) -> Result<Reply> {
+    Ok(match request {
+        Request::Enqueue(_) => return Err(Error::rule(Code::Internal, "Enqueues come in groups.")),
+        Request::Claim { limit, lease_ms } => {
+            let (json, count) = store.claim_json(limit, lease_ms, owner)?;
+            let next_due_ms = match count {
+                0 => store.next_due_ms()?,
+                _ => None,
+            };
+            Reply::Claimed {
+                json,
+                count,
+                next_due_ms,
+            }
+        }
+        Request::Settle(settlement) => Reply::Settled(store.settle(&settlement)?),
+        Request::Extend { claims, lease_ms } => Reply::Extended(store.extend(&claims, lease_ms)?),
+        Request::Cleanup { retention_hours } => Reply::Cleaned(store.cleanup(retention_hours)?),
+        Request::Compact => {
+            store.compact()?;
+            Reply::Compacted
+        }
+        Request::Stats => Reply::Stats(store.stats()?),
+        #[cfg(test)]
+        Request::Panic => panic!("as asked"),
+    })
+}
+
+/// The same error once more, for another request that it ended.
+fn repeat(error: &Error) -> Error {
+    match error {
+        Error::Rule { code, message } => Error::rule(*code, message.clone()),
+        Error::System {
+            syscall,
+            path,
+            source,
+        } => {
+            let source = match source.raw_os_error() {
+                Some(errno) => std::io::Error::from_raw_os_error(errno),
+                None => source.kind().into(),
+            };
+            Error::system(syscall, path.clone(), source)
+        }
+        Error::Sqlite(rusqlite::Error::SqliteFailure(code, text)) => {
+            Error::Sqlite(rusqlite::Error::SqliteFailure(*code, text.clone()))
+        }
+        Error::Sqlite(other) => Error::rule(Code::Internal, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

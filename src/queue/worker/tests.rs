@@ -1,0 +1,295 @@
+//! What the thread answers, and when.
+
+use std::sync::mpsc::{Receiver, channel};
+
+use super::*;
+use crate::queue::testing::{Folder, message};
+
+/// A worker whose completions are collected as its caller would.
+struct Desk {
+    worker: Worker,
+    woken: Receiver<()>,
+}
+
+impl Desk {
+    fn open(options: Options) -> Self {
+        let (ring, woken) = channel();
+        let wake: Wake = Arc::new(move || ring.send(()).unwrap_or(()));
+        let worker = Worker::spawn(options, Arc::new(Owner::new()), wake).expect("a thread");
+        Desk { worker, woken }
+    }
+
+    fn ask(&self, ticket: u64, request: Request) {
+        self.worker.submit(ticket, request).expect("room");
+    }
+
+    /// The next completions, at least one.
+    fn wait(&self) -> Vec<Completion> {
+        self.woken.recv().expect("the worker lives");
+        self.worker.take()
+    }
+
+    fn answer(&self, request: Request) -> Result<Reply> {
+        self.ask(0, request);
+        self.wait().remove(0).result
+    }
+}
+
+/// A worker that stands still in its first wake-up, until told to go on.
+fn held_up(folder: &Folder) -> (Desk, impl FnOnce() + use<>) {
+    let (go, gate) = channel::<()>();
+    let gate = Mutex::new(gate);
+    let (ring, woken) = channel();
+    let wake: Wake = Arc::new(move || {
+        ring.send(()).unwrap_or(());
+        // Fails at once when the gate is open for good.
+        lock(&gate).recv().unwrap_or(());
+    });
+    let worker = Worker::spawn(folder.options(), Arc::new(Owner::new()), wake).expect("thread");
+    let desk = Desk { worker, woken };
+    desk.ask(0, Request::Stats);
+    desk.wait();
+    (desk, move || drop(go))
+}
+
+fn batch(ids: &[&str]) -> Request {
+    let messages = ids.iter().map(|id| message(id, 1)).collect();
+    Request::Enqueue(Batch::Messages(messages))
+}
+
+fn text(id: &str) -> Request {
+    Request::Enqueue(Batch::Text(format!(
+        r#"[{{"id":"{id}","type":"t","payload":null,"timestamp":1}}]"#
+    )))
+}
+
+fn codes(completions: &[Completion]) -> Vec<(u64, String)> {
+    completions
+        .iter()
+        .map(|completion| match &completion.result {
+            Ok(_) => (completion.ticket, "ok".to_owned()),
+            Err(error) => (completion.ticket, error.code().into_owned()),
+        })
+        .collect()
+}
+
+fn named<const N: usize>(expected: [(u64, &str); N]) -> Vec<(u64, String)> {
+    expected
+        .map(|(ticket, code)| (ticket, code.to_owned()))
+        .to_vec()
+}
+
+#[test]
+fn enqueues_that_wait_share_a_commit_and_keep_their_own_outcomes() {
+    let folder = Folder::new();
+    let (desk, go_on) = held_up(&folder);
+    desk.ask(1, text("a"));
+    desk.ask(2, batch(&["b", "c"]));
+    desk.ask(3, batch(&["d", "a", "e"]));
+    desk.ask(4, Request::Enqueue(Batch::Text("[{}]".to_owned())));
+    desk.ask(5, text("a"));
+    desk.ask(6, batch(&[]));
+    desk.ask(7, text("f"));
+    desk.ask(8, Request::Stats);
+    go_on();
+    let mut answers = desk.wait();
+    assert!(answers.len() >= 7, "answered together");
+    while answers.len() < 8 {
+        answers.extend(desk.wait());
+    }
+    let duplicate = "SQLITE_CONSTRAINT_PRIMARYKEY";
+    assert_eq!(
+        codes(&answers),
+        named([
+            (1, "ok"),
+            (2, "ok"),
+            (3, duplicate),
+            (4, "ERR_IPC_INVALID_MESSAGE"),
+            (5, duplicate),
+            (6, "ok"),
+            (7, "ok"),
+            (8, "ok"),
+        ])
+    );
+    assert!(matches!(answers[1].result, Ok(Reply::Enqueued(2))));
+    let Ok(Reply::Stats(stats)) = &answers[7].result else {
+        panic!("{answers:?}")
+    };
+    assert_eq!(stats.pending, 4);
+    assert_eq!(desk.worker.pending_bytes(), 0);
+}
+
+#[test]
+fn a_message_goes_its_whole_way() {
+    let folder = Folder::new();
+    let desk = Desk::open(folder.options());
+    desk.answer(batch(&["a", "b", "c"])).expect("new");
+    let claim = || {
+        desk.answer(Request::Claim {
+            limit: 9,
+            lease_ms: 60_000,
+        })
+    };
+    let Ok(Reply::Claimed {
+        json,
+        count: 3,
+        next_due_ms: None,
+    }) = claim()
+    else {
+        panic!("three are free")
+    };
+    assert!(json.starts_with(r#"[{"message":{"id":"a","#), "{json}");
+    let Ok(Reply::Claimed {
+        count: 0,
+        next_due_ms: Some(due),
+        ..
+    }) = claim()
+    else {
+        panic!("none is free")
+    };
+    assert!((1..=60_000).contains(&due));
+    let held = |id: &str| (id.to_owned(), 1);
+    let extended = desk.answer(Request::Extend {
+        claims: vec![held("a"), (String::new(), 1)],
+        lease_ms: 1,
+    });
+    assert_eq!(
+        extended.expect("answers"),
+        Reply::Extended(vec![true, false])
+    );
+    let settled = desk.answer(Request::Settle(Settlement {
+        complete: vec![held("a"), held("x")],
+        release: vec![held("c")],
+        ..Settlement::default()
+    }));
+    let Ok(Reply::Settled(settled)) = settled else {
+        panic!("{settled:?}")
+    };
+    assert_eq!(
+        (settled.completed, settled.released),
+        (vec![true, false], vec![true])
+    );
+    let cleaned = desk.answer(Request::Cleanup {
+        retention_hours: 0.0,
+    });
+    assert_eq!(cleaned.expect("free"), Reply::Cleaned(1));
+    assert_eq!(
+        desk.answer(Request::Compact).expect("free"),
+        Reply::Compacted
+    );
+    let refused = desk.answer(Request::Cleanup {
+        retention_hours: -1.0,
+    });
+    assert_eq!(
+        refused.expect_err("negative").code(),
+        "ERR_IPC_INVALID_ARGUMENT"
+    );
+}
+
+#[test]
+fn a_panic_is_answered_and_survived() {
+    let folder = Folder::new();
+    let desk = Desk::open(folder.options());
+    desk.answer(batch(&["a"])).expect("new");
+    let error = desk.answer(Request::Panic).expect_err("a fault");
+    assert_eq!(error.code(), "ERR_IPC_INTERNAL");
+    desk.answer(batch(&["b"])).expect("new");
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_tried_again() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path()).expect("a folder in its place");
+    let desk = Desk::open(folder.options());
+    assert_eq!(
+        desk.answer(batch(&["a"])).expect_err("a folder").code(),
+        "EISDIR"
+    );
+    std::fs::remove_dir(folder.path()).expect("empty");
+    desk.answer(batch(&["a"])).expect("creatable");
+}
+
+#[test]
+fn a_lock_that_stays_makes_every_request_of_the_group_busy() {
+    let folder = Folder::new();
+    let other = folder.store();
+    let options = Options {
+        busy_timeout_ms: 1,
+        ..folder.options()
+    };
+    let desk = Desk::open(options);
+    desk.answer(Request::Stats).expect("readable");
+    other.conn.execute_batch("BEGIN IMMEDIATE").expect("free");
+    for id in ["a", "b"] {
+        let error = desk.answer(text(id)).expect_err("locked");
+        assert_eq!(error.code(), "SQLITE_BUSY");
+    }
+    other.conn.execute_batch("COMMIT").expect("ours");
+    desk.answer(batch(&["a", "b"])).expect("nothing was stored");
+}
+
+#[test]
+fn what_waits_is_bounded_by_bytes_and_by_number() {
+    let folder = Folder::new();
+    let (desk, go_on) = held_up(&folder);
+    let padded = |bytes: usize| Request::Enqueue(Batch::Text(" ".repeat(bytes)));
+    let max = limits::PENDING_BYTES_MAX as usize;
+    desk.ask(1, padded(max + 1));
+    let error = desk
+        .worker
+        .submit(2, padded(1))
+        .expect_err("over the limit");
+    assert_eq!(error.code(), "ERR_IPC_QUEUE_FULL");
+    // The number: whatever is small still fits, until there are too many.
+    for ticket in 2..=limits::PENDING_REQUESTS_MAX as u64 {
+        desk.ask(ticket, Request::Stats);
+    }
+    let error = desk
+        .worker
+        .submit(0, Request::Stats)
+        .expect_err("over the limit");
+    assert_eq!(error.code(), "ERR_IPC_QUEUE_FULL");
+    desk.worker.shared.discard.store(true, Ordering::Release);
+    go_on();
+    let mut answered = 0;
+    while answered < limits::PENDING_REQUESTS_MAX {
+        answered += desk.wait().len();
+    }
+    assert_eq!(desk.worker.pending_bytes(), 0);
+}
+
+#[test]
+fn closing_with_flush_finishes_and_without_it_refuses() {
+    for (flush, expected) in [(true, "ok"), (false, "ERR_IPC_QUEUE_CLOSED")] {
+        let folder = Folder::new();
+        let (mut desk, go_on) = held_up(&folder);
+        desk.ask(1, text("a"));
+        desk.ask(2, Request::Stats);
+        if flush {
+            go_on();
+            desk.worker.close(true);
+        } else {
+            desk.worker.close(false);
+            go_on();
+        }
+        let mut answers = Vec::new();
+        while answers.len() < 2 {
+            answers.extend(desk.wait());
+        }
+        assert_eq!(codes(&answers), named([(1, expected), (2, expected)]));
+        let error = desk.worker.submit(3, Request::Stats).expect_err("closed");
+        assert_eq!(error.code(), "ERR_IPC_QUEUE_CLOSED");
+        desk.worker.close(flush);
+    }
+}
+
+#[test]
+fn a_dropped_worker_wakes_nobody() {
+    let folder = Folder::new();
+    let Desk { worker, woken } = Desk::open(folder.options());
+    worker.submit(1, text("a")).expect("room");
+    drop(worker);
+    while woken.try_recv().is_ok() {}
+    // The closure is gone with the wish to be woken.
+    assert!(woken.recv().is_err());
+}
