@@ -260,6 +260,28 @@ impl Store {
         Ok(self.settle(&settlement)?.released)
     }
 
+    /// Gives everything back that `owner` holds; these deliveries count. For an owner that ends
+    /// while its process lives on, which other processes could not tell. Returns how many.
+    pub fn release_all(&mut self, owner: &Owner) -> Result<u64> {
+        let holds = self
+            .conn
+            .prepare_cached("SELECT 1 FROM message_claim WHERE owner = ?1 AND leased = 1")?
+            .exists([owner.text()])?;
+        if !holds {
+            return Ok(0);
+        }
+        self.write(Durability::Normal, |writing| {
+            let count = writing
+                .conn
+                .prepare_cached(
+                    "UPDATE message_claim SET leased = 0, available_at_ms = 0
+                     WHERE owner = ?1 AND leased = 1",
+                )?
+                .execute([owner.text()])?;
+            Ok(count as u64)
+        })
+    }
+
     /// [`Store::complete`], [`Store::fail`] and [`Store::release`] in one transaction.
     pub fn settle(&mut self, settlement: &Settlement) -> Result<Settled> {
         if settlement.is_empty() {

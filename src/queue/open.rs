@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, ffi};
+use rusqlite::{Connection, OpenFlags};
 
 use super::schema::{self, Found};
 use super::{Options, place};
@@ -18,6 +18,7 @@ const STATEMENTS_MAX: usize = 64;
 pub(super) fn open(options: &Options) -> Result<Connection> {
     schema::require_version()?;
     let path = place::prepare(&options.path)?;
+    place::require_access(&path)?;
     // Without CREATE: `place` has made the file with the right mode. Without URI: a name that
     // begins with `file:` is a name.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -32,7 +33,7 @@ pub(super) fn open(options: &Options) -> Result<Connection> {
     let found = patience.wait(|| schema::inspect(&conn))?;
     if conn.is_readonly("main")? {
         // SQLite silently falls back to reading where writing is not permitted.
-        return Err(read_only(&path));
+        return Err(place::read_only(&path));
     }
     if found == Found::Empty {
         // Only possible before the first page is written.
@@ -66,13 +67,6 @@ fn enter_wal(conn: &Connection) -> Result<()> {
             "The file system does not support SQLite's write-ahead log (the journal mode stays \
              `{mode}`). Use a local disk."
         ),
-    ))
-}
-
-fn read_only(path: &std::path::Path) -> Error {
-    Error::Sqlite(rusqlite::Error::SqliteFailure(
-        ffi::Error::new(ffi::SQLITE_READONLY),
-        Some(format!("{} may not be written", path.display())),
     ))
 }
 

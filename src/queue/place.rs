@@ -10,6 +10,8 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rusqlite::ffi;
+
 use crate::error::{Code, Error, Result};
 
 /// Judges the path, creates what is missing (folders 0700, the file 0600), and returns the path
@@ -81,6 +83,53 @@ fn is_there(path: &Path) -> Result<bool> {
     Err(Error::rule(
         Code::InvalidArgument,
         format!("{} is {name}, not a regular file.", path.display()),
+    ))
+}
+
+/// Refuses a file that SQLite would misjudge or could not write. Where SQLite may only read, it
+/// still makes a log, which would then belong to the wrong user and lock the right one out.
+pub(super) fn require_access(path: &Path) -> Result<()> {
+    // For the sake of an old file system SQLite takes a file of one byte for an empty one.
+    if fs::metadata(path)
+        .map_err(|error| system("stat", path, error))?
+        .len()
+        == 1
+    {
+        return Err(sqlite(
+            ffi::SQLITE_NOTADB,
+            format!("{} is not a database", path.display()),
+        ));
+    }
+    let name = std::ffi::CString::new(path.as_os_str().as_bytes())
+        .map_err(|error| system("access", path, error.into()))?;
+    // SAFETY: the name ends with NUL; the call only looks.
+    let may = |what| unsafe {
+        libc::faccessat(libc::AT_FDCWD, name.as_ptr(), what, libc::AT_EACCESS) == 0
+    };
+    if may(libc::R_OK | libc::W_OK) {
+        return Ok(());
+    }
+    if may(libc::R_OK) {
+        return Err(read_only(path));
+    }
+    Err(sqlite(
+        ffi::SQLITE_CANTOPEN,
+        format!("{} may not be read", path.display()),
+    ))
+}
+
+/// The error for a file that may only be read.
+pub(super) fn read_only(path: &Path) -> Error {
+    sqlite(
+        ffi::SQLITE_READONLY,
+        format!("{} may not be written", path.display()),
+    )
+}
+
+fn sqlite(code: i32, text: String) -> Error {
+    Error::Sqlite(rusqlite::Error::SqliteFailure(
+        ffi::Error::new(code),
+        Some(text),
     ))
 }
 
@@ -274,6 +323,17 @@ mod tests {
             assert_eq!(error.code(), code, "{}: {error}", path.display());
         }
         assert!(!at("nowhere").exists());
+    }
+
+    #[test]
+    fn a_file_of_one_byte_is_not_an_empty_database() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("queue.db");
+        for (content, code) in [("", None), ("x", Some("SQLITE_NOTADB"))] {
+            fs::write(&path, content).expect("a file");
+            let outcome = require_access(&path).map_err(|error| error.code().into_owned());
+            assert_eq!(outcome.err().as_deref(), code);
+        }
     }
 
     #[test]

@@ -251,6 +251,20 @@ impl Store {
         })
     }
 
+    /// Waits until the write transaction of another connection, if one is in progress, has ended.
+    ///
+    /// A doorbell rings for the first page that a commit writes to the log; readers see that
+    /// commit only once all of it is there and on the disk. Whoever looks when it rings and finds
+    /// nothing has to look again after this.
+    ///
+    /// # Errors
+    /// `SQLITE_BUSY` when it goes on longer than the busy timeout.
+    pub fn await_writer(&mut self) -> Result<()> {
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let _nothing_to_commit = Rollback(&self.conn);
+        Ok(())
+    }
+
     /// Runs `work` in one write transaction and commits it at this level.
     pub(super) fn write<T>(
         &mut self,

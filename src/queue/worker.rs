@@ -327,9 +327,13 @@ impl Thread {
                 self.answer(group);
             }
         }
-        if let Some(store) = self.store.take() {
-            // Every commit has been answered; what remains is tidiness.
-            let _ = catch_unwind(AssertUnwindSafe(|| store.close()));
+        if let Some(mut store) = self.store.take() {
+            // Every commit has been answered; what remains is tidiness. Claims that cannot be
+            // given back now end with their lease.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                let _ = store.release_all(&self.owner);
+                store.close()
+            }));
         }
         *lock(&self.shared.finished) = true;
         self.shared.finish.notify_all();
@@ -430,7 +434,18 @@ fn work_alone(store: &mut Store, request: Request, owner: &Owner) -> Result<Repl
     Ok(match request {
         Request::Enqueue(_) => return Err(Error::rule(Code::Internal, "Enqueues come in groups.")),
         Request::Claim { limit, lease_ms } => {
-            let (json, count) = store.claim_json(limit, lease_ms, owner)?;
+            let (mut json, mut count) = store.claim_json(limit, lease_ms, owner)?;
+            if count == 0 {
+                // The doorbell may have rung for a commit that cannot be seen yet.
+                match store.await_writer() {
+                    // Its last page will ring again.
+                    Err(error) if error.is_busy() => {}
+                    outcome => {
+                        outcome?;
+                        (json, count) = store.claim_json(limit, lease_ms, owner)?;
+                    }
+                }
+            }
             let next_due_ms = match count {
                 0 => store.next_due_ms()?,
                 _ => None,

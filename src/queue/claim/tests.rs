@@ -324,3 +324,30 @@ fn long_errors_are_cut_between_characters() {
         assert!(retry_delay_ms(attempt, base, max) <= max);
     }
 }
+
+#[test]
+fn all_that_an_owner_holds_is_given_back() {
+    let folder = Folder::new();
+    let mut store = folder.store();
+    let (owner, rival) = (Owner::new(), Owner::new());
+    let messages: Vec<_> = (0..4).map(|n| message(&format!("m{n}"), n)).collect();
+    store.enqueue_many(&messages).expect("new");
+    assert_eq!(store.release_all(&owner).expect("nothing held"), 0);
+    let mine = store.claim(3, LEASE_MS, &owner).expect("free");
+    let theirs = store.claim(9, LEASE_MS, &rival).expect("free");
+    assert_eq!(store.complete(&held(&mine[..1])).expect("writable"), [true]);
+    assert_eq!(store.release_all(&owner).expect("writable"), 2);
+    assert_eq!(
+        store.complete(&held(&mine[1..])).expect("writable"),
+        [false, false],
+        "they are no longer held"
+    );
+    let again = store.claim(9, LEASE_MS, &rival).expect("free");
+    assert_eq!(ids(&again), ["m1", "m2"]);
+    assert_eq!(again[0].attempt, 2, "the deliveries count");
+    assert_eq!(
+        store.complete(&held(&theirs)).expect("writable"),
+        [true],
+        "others keep theirs"
+    );
+}

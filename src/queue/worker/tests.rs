@@ -293,3 +293,35 @@ fn a_dropped_worker_wakes_nobody() {
     // The closure is gone with the wish to be woken.
     assert!(woken.recv().is_err());
 }
+
+#[test]
+fn a_claim_that_finds_nothing_waits_for_the_commit_that_is_under_way() {
+    let folder = Folder::new();
+    let mut writer = folder.store();
+    let desk = Desk::open(Options {
+        busy_timeout_ms: limits::WORKER_BUSY_TIMEOUT_MS,
+        ..folder.options()
+    });
+    desk.answer(Request::Stats).expect("open");
+    writer
+        .write(crate::queue::Durability::Normal, |writing| {
+            writing.conn.execute_batch(
+                "INSERT INTO message_queue (message_id, type, payload, timestamp)
+                 VALUES ('a', 't', '1', 1)",
+            )?;
+            let claim = Request::Claim {
+                limit: 9,
+                lease_ms: 1_000,
+            };
+            desk.ask(1, claim);
+            // Nothing to be seen until the commit, which the worker waits for.
+            assert!(desk.woken.recv_timeout(Duration::from_millis(100)).is_err());
+            Ok(())
+        })
+        .expect("writable");
+    let completion = desk.wait().remove(0);
+    let Ok(Reply::Claimed { count, .. }) = completion.result else {
+        panic!("{completion:?}");
+    };
+    assert_eq!(count, 1);
+}
