@@ -6,8 +6,10 @@
 //! | [`frame`] | the length prefix, without I/O | nothing |
 //! | [`validate`] | the rules of messages, on raw JSON | serde |
 //! | [`reactor`] | readiness, deadlines and wake-ups of one event loop | mio |
+//! | [`socket`] | clients and servers | mio |
 //! | [`queue`] | the durable queue | rusqlite; `worker` alone tokio |
 //! | [`error`], [`limits`] | every error code; every default and bound | |
+//! | `binding` | Node-API; only with the feature `node` | napi |
 //!
 //! Invariants: `socket` and `queue` do not know each other. Nothing but `binding` knows
 //! JavaScript. Nothing here waits for a peer, and nothing that a peer says is believed before it
@@ -18,6 +20,10 @@ pub mod frame;
 pub mod limits;
 pub mod queue;
 pub mod reactor;
+pub mod socket;
 pub mod validate;
+
+#[cfg(feature = "node")]
+mod binding;
 
 pub use error::{Code, Error, Result};

@@ -1,0 +1,487 @@
+//! The sockets of one environment, and how its events cross the boundary.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use napi::bindgen_prelude::*;
+use napi::{JsString, JsValue, sys};
+use napi_derive::napi;
+
+use super::errors::{self, exception};
+use super::event_loop::EventLoop;
+use super::queue::{self, NativeDialect};
+use super::sources::Told;
+use super::text::{check, read_utf8, write_utf8};
+use crate::error::Error;
+use crate::queue::Completion;
+use crate::reactor::Key;
+use crate::socket::{ClientOptions, Event, Frames, ServerOptions};
+use crate::validate::Dialect;
+
+/// The first element of each event in the array that the dispatcher receives, with the elements
+/// that follow it. `ts/native.ts` has the same names in the same order.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// owner, text, [connection, count, …]
+    Frames,
+    /// owner, connection, code, message, id as JSON or null
+    BadFrame,
+    /// client
+    Connected,
+    /// client, code, message
+    ConnectFailed,
+    /// client, code, message
+    Disconnected,
+    /// client, attempt, wait in ms, code or null, message or null
+    RetryScheduled,
+    /// connection, bytes written
+    Flushed,
+    /// server, connection, uid, pid
+    Accepted,
+    /// server, uid, pid, code, message
+    Refused,
+    /// server, connection, code or null, message or null
+    PeerClosed,
+    /// server, code, message
+    AcceptFailed,
+    /// server, connections cut
+    Stopped,
+    /// queue, ticket, code or null, message or the answer as JSON
+    Completed,
+    /// queue
+    Doorbell,
+}
+
+/// Options of `NativeHub.listen`; missing ones take the defaults of the core.
+#[napi(object)]
+pub struct NativeServerOptions {
+    pub path: String,
+    pub mode: Option<u32>,
+    pub max_connections: Option<u32>,
+    pub max_frame_bytes: Option<u32>,
+    pub frame_timeout_ms: Option<u32>,
+    pub high_water_mark: Option<u32>,
+    pub max_outbound_bytes: Option<u32>,
+    pub allowed_uids: Option<Vec<u32>>,
+    pub validate: Option<NativeDialect>,
+}
+
+/// Options of `NativeHub.client`; missing ones take the defaults of the core.
+#[napi(object)]
+pub struct NativeClientOptions {
+    pub path: String,
+    pub connect_timeout_ms: Option<u32>,
+    pub refusal_grace_ms: Option<u32>,
+    /// A negative delay switches reconnection off.
+    pub reconnect_delay_ms: Option<i32>,
+    pub max_reconnect_delay_ms: Option<u32>,
+    pub max_frame_bytes: Option<u32>,
+    pub max_outbound_bytes: Option<u32>,
+}
+
+/// Counters of a server.
+#[napi(object)]
+pub struct NativeServerStats {
+    pub connections: u32,
+    pub accepted: f64,
+    pub refused: f64,
+    pub frames_received: f64,
+    pub bad_frames: f64,
+    pub bytes_received: f64,
+    pub frames_sent: f64,
+    pub outbound_bytes: f64,
+    pub in_flight: u32,
+    pub stalled_connections: u32,
+}
+
+/// Counters of a client.
+#[napi(object)]
+pub struct NativeClientStats {
+    pub connections: f64,
+    pub frames_sent: f64,
+    pub frames_received: f64,
+    pub bytes_received: f64,
+    pub outbound_bytes: f64,
+}
+
+fn ms(value: Option<u32>, default: Duration) -> Duration {
+    value.map_or(default, |ms| Duration::from_millis(ms.into()))
+}
+
+/// All sockets of one environment.
+#[napi]
+pub struct NativeHub {
+    event_loop: Rc<EventLoop>,
+    scratch: Vec<u8>,
+}
+
+impl NativeHub {
+    /// The event loop that queues of this environment share with the sockets.
+    pub(super) fn event_loop(&self) -> Rc<EventLoop> {
+        Rc::clone(&self.event_loop)
+    }
+}
+
+#[napi]
+impl NativeHub {
+    #[napi(constructor, catch_unwind)]
+    pub fn new(env: Env, dispatch: Function<'_, Array, ()>) -> errors::Result<Self> {
+        let event_loop = EventLoop::start(env.raw(), dispatch.raw())?;
+        Ok(NativeHub {
+            event_loop,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// The number between the frames of a batch.
+    #[napi(getter, catch_unwind)]
+    pub fn separator(&self) -> errors::Result<u32> {
+        self.event_loop.with_hub(|hub| hub.separator().value())
+    }
+
+    /// Whether the environment's event loop has something to live for.
+    #[napi(catch_unwind)]
+    pub fn set_keep_alive(&self, alive: bool) {
+        self.event_loop.set_keep_alive(alive);
+    }
+
+    #[napi(catch_unwind)]
+    pub fn listen(&self, options: NativeServerOptions) -> errors::Result<f64> {
+        let mut server = ServerOptions::new(options.path);
+        server.mode = options.mode.unwrap_or(server.mode);
+        server.connections_max = options.max_connections.unwrap_or(server.connections_max);
+        server.frame_bytes_max = options.max_frame_bytes.unwrap_or(server.frame_bytes_max);
+        server.frame_timeout = ms(options.frame_timeout_ms, server.frame_timeout);
+        server.high_water_mark = options.high_water_mark.unwrap_or(server.high_water_mark);
+        server.outbound_bytes_max = options
+            .max_outbound_bytes
+            .unwrap_or(server.outbound_bytes_max);
+        server.allowed_uids = options.allowed_uids.unwrap_or(server.allowed_uids);
+        server.validate = options.validate.map(Dialect::from);
+        let key = self
+            .event_loop
+            .with_hub(|hub| hub.listen(server))?
+            .map_err(exception)?;
+        Ok(key.to_number())
+    }
+
+    #[napi(catch_unwind)]
+    pub fn stop(&self, server: f64, deadline_ms: u32) -> errors::Result<()> {
+        let deadline = Instant::now() + Duration::from_millis(deadline_ms.into());
+        self.event_loop
+            .with_hub(|hub| hub.stop(Key::from_number(server), deadline))
+    }
+
+    /// Removes the socket files of all servers; for the end of the process.
+    #[napi(catch_unwind)]
+    pub fn release_paths(&self) -> errors::Result<()> {
+        self.event_loop.with_hub(|hub| hub.release_paths())
+    }
+
+    #[napi(catch_unwind)]
+    pub fn settle(&self, server: f64, connection: f64, count: u32) -> errors::Result<()> {
+        let (server, connection) = (Key::from_number(server), Key::from_number(connection));
+        self.event_loop
+            .with_hub(|hub| hub.settle(server, connection, count))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn server_stats(&self, server: f64) -> errors::Result<Option<NativeServerStats>> {
+        let stats = self
+            .event_loop
+            .with_hub(|hub| hub.server_stats(Key::from_number(server)))?;
+        Ok(stats.map(|stats| NativeServerStats {
+            connections: stats.connections,
+            accepted: stats.accepted as f64,
+            refused: stats.refused as f64,
+            frames_received: stats.frames_received as f64,
+            bad_frames: stats.bad_frames as f64,
+            bytes_received: stats.bytes_received as f64,
+            frames_sent: stats.frames_sent as f64,
+            outbound_bytes: stats.outbound_bytes as f64,
+            in_flight: stats.in_flight,
+            stalled_connections: stats.stalled,
+        }))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn disconnect_peer(&self, connection: f64) -> errors::Result<()> {
+        self.event_loop
+            .with_hub(|hub| hub.disconnect_peer(Key::from_number(connection)))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn client(&self, options: NativeClientOptions) -> errors::Result<f64> {
+        let mut client = ClientOptions::new(options.path);
+        client.connect_timeout = ms(options.connect_timeout_ms, client.connect_timeout);
+        client.refusal_grace = ms(options.refusal_grace_ms, client.refusal_grace);
+        if let Some(delay) = options.reconnect_delay_ms {
+            client.reconnect_delay = u32::try_from(delay)
+                .ok()
+                .map(|delay| Duration::from_millis(delay.into()));
+        }
+        client.reconnect_delay_max = ms(options.max_reconnect_delay_ms, client.reconnect_delay_max);
+        client.frame_bytes_max = options.max_frame_bytes.unwrap_or(client.frame_bytes_max);
+        client.outbound_bytes_max = options
+            .max_outbound_bytes
+            .unwrap_or(client.outbound_bytes_max);
+        let key = self
+            .event_loop
+            .with_hub(|hub| hub.client(client))?
+            .map_err(exception)?;
+        Ok(key.to_number())
+    }
+
+    #[napi(catch_unwind)]
+    pub fn connect(&self, client: f64) -> errors::Result<()> {
+        let client = Key::from_number(client);
+        self.event_loop
+            .with_hub(|hub| hub.connect(client))?
+            .map_err(exception)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn disconnect(&self, client: f64) -> errors::Result<()> {
+        self.event_loop
+            .with_hub(|hub| hub.disconnect(Key::from_number(client)))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn drop_client(&self, client: f64) -> errors::Result<()> {
+        self.event_loop
+            .with_hub(|hub| hub.drop_client(Key::from_number(client)))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn is_connected(&self, client: f64) -> errors::Result<bool> {
+        self.event_loop
+            .with_hub(|hub| hub.is_connected(Key::from_number(client)))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn set_listening(&self, client: f64, listening: bool) -> errors::Result<()> {
+        self.event_loop
+            .with_hub(|hub| hub.set_listening(Key::from_number(client), listening))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn client_stats(&self, client: f64) -> errors::Result<Option<NativeClientStats>> {
+        let stats = self
+            .event_loop
+            .with_hub(|hub| hub.client_stats(Key::from_number(client)))?;
+        Ok(stats.map(|stats| NativeClientStats {
+            connections: stats.connections as f64,
+            frames_sent: stats.frames_sent as f64,
+            frames_received: stats.frames_received as f64,
+            bytes_received: stats.bytes_received as f64,
+            outbound_bytes: stats.outbound_bytes as f64,
+        }))
+    }
+
+    /// Sends frames: `"\n\0\0\0"` and a JSON text each. Returns 0 if the kernel took everything,
+    /// else the number of bytes after which it will have.
+    #[napi(catch_unwind)]
+    pub fn write(&mut self, env: Env, connection: f64, text: JsString<'_>) -> errors::Result<f64> {
+        read_utf8(env.raw(), text.raw(), &mut self.scratch)?;
+        let scratch = &mut self.scratch;
+        let waits = self
+            .event_loop
+            .with_hub(|hub| hub.write(Key::from_number(connection), scratch))?
+            .map_err(exception)?;
+        if self.scratch.capacity() > SCRATCH_BYTES_MAX {
+            self.scratch = Vec::new();
+        }
+        Ok(waits.map_or(0.0, |bytes| bytes as f64))
+    }
+}
+
+/// A larger write buffer is given back after use.
+const SCRATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Builds the array for the dispatcher: the events one after the other, flat.
+pub fn encode(
+    env: sys::napi_env,
+    events: Vec<Event>,
+    told: Vec<Told>,
+) -> errors::Result<sys::napi_value> {
+    let mut list = List::new(env)?;
+    for event in events {
+        match event {
+            Event::Frames {
+                owner,
+                frames: Frames { text, ascii, runs },
+            } => {
+                list.begin(Kind::Frames, owner)?;
+                list.push(write_utf8(env, &text, ascii)?)?;
+                let mut flat = List::new(env)?;
+                for (connection, count) in runs {
+                    flat.number(connection.to_number())?;
+                    flat.number(count.into())?;
+                }
+                list.push(flat.array)?;
+            }
+            Event::BadFrame {
+                owner,
+                connection,
+                error,
+                id,
+            } => {
+                list.begin(Kind::BadFrame, owner)?;
+                list.number(connection.to_number())?;
+                list.error(Some(&error))?;
+                match id {
+                    Some(id) => list.push(write_utf8(env, id.as_bytes(), false)?)?,
+                    None => list.null()?,
+                }
+            }
+            Event::Connected { client } => list.begin(Kind::Connected, client)?,
+            Event::ConnectFailed { client, error } => {
+                list.begin(Kind::ConnectFailed, client)?;
+                list.error(Some(&error))?;
+            }
+            Event::Disconnected { client, error } => {
+                list.begin(Kind::Disconnected, client)?;
+                list.error(Some(&error))?;
+            }
+            Event::RetryScheduled {
+                client,
+                attempt,
+                wait,
+                error,
+            } => {
+                list.begin(Kind::RetryScheduled, client)?;
+                list.number(attempt.into())?;
+                list.number(wait.as_secs_f64() * 1e3)?;
+                list.error(error.as_ref())?;
+            }
+            Event::Flushed {
+                connection,
+                written,
+            } => {
+                list.begin(Kind::Flushed, connection)?;
+                list.number(written as f64)?;
+            }
+            Event::Accepted {
+                server,
+                connection,
+                credentials,
+            } => {
+                list.begin(Kind::Accepted, server)?;
+                list.number(connection.to_number())?;
+                list.number(credentials.uid.into())?;
+                list.number(credentials.pid.into())?;
+            }
+            Event::Refused {
+                server,
+                credentials,
+                error,
+            } => {
+                list.begin(Kind::Refused, server)?;
+                list.number(credentials.uid.into())?;
+                list.number(credentials.pid.into())?;
+                list.error(Some(&error))?;
+            }
+            Event::PeerClosed {
+                server,
+                connection,
+                error,
+            } => {
+                list.begin(Kind::PeerClosed, server)?;
+                list.number(connection.to_number())?;
+                list.error(error.as_ref())?;
+            }
+            Event::AcceptFailed { server, error } => {
+                list.begin(Kind::AcceptFailed, server)?;
+                list.error(Some(&error))?;
+            }
+            Event::Stopped { server, cut } => {
+                list.begin(Kind::Stopped, server)?;
+                list.number(cut.into())?;
+            }
+        }
+    }
+    for told in told {
+        match told {
+            Told::Completed(queue, Completion { ticket, result }) => {
+                list.begin(Kind::Completed, queue)?;
+                list.number(ticket as f64)?;
+                match result {
+                    Ok(reply) => {
+                        list.null()?;
+                        let answer = queue::answer(&reply);
+                        list.push(write_utf8(env, answer.as_bytes(), answer.is_ascii())?)?;
+                    }
+                    Err(error) => list.error(Some(&error))?,
+                }
+            }
+            Told::Refused(queue, ticket, error) => {
+                list.begin(Kind::Completed, queue)?;
+                list.number(ticket as f64)?;
+                list.push(write_utf8(env, error.status.as_bytes(), true)?)?;
+                list.push(write_utf8(env, error.reason.as_bytes(), false)?)?;
+            }
+            Told::Rung(queue) => list.begin(Kind::Doorbell, queue)?,
+        }
+    }
+    Ok(list.array)
+}
+
+/// A JavaScript array in the making.
+struct List {
+    env: sys::napi_env,
+    array: sys::napi_value,
+    length: u32,
+}
+
+impl List {
+    fn new(env: sys::napi_env) -> errors::Result<Self> {
+        let mut array = std::ptr::null_mut();
+        // SAFETY: `env` is the environment of this thread, inside a handle scope.
+        check(unsafe { sys::napi_create_array(env, &raw mut array) })?;
+        Ok(List {
+            env,
+            array,
+            length: 0,
+        })
+    }
+
+    fn push(&mut self, value: sys::napi_value) -> errors::Result<()> {
+        // SAFETY: both values belong to the open handle scope.
+        check(unsafe { sys::napi_set_element(self.env, self.array, self.length, value) })?;
+        self.length += 1;
+        Ok(())
+    }
+
+    fn number(&mut self, number: f64) -> errors::Result<()> {
+        let mut value = std::ptr::null_mut();
+        // SAFETY: as in `new`.
+        check(unsafe { sys::napi_create_double(self.env, number, &raw mut value) })?;
+        self.push(value)
+    }
+
+    fn begin(&mut self, kind: Kind, owner: Key) -> errors::Result<()> {
+        self.number(f64::from(kind as u8))?;
+        self.number(owner.to_number())
+    }
+
+    /// Code and message, or twice null.
+    fn error(&mut self, error: Option<&Error>) -> errors::Result<()> {
+        match error {
+            Some(error) => {
+                self.push(write_utf8(self.env, error.code().as_bytes(), true)?)?;
+                self.push(write_utf8(self.env, error.to_string().as_bytes(), false)?)
+            }
+            None => {
+                self.null()?;
+                self.null()
+            }
+        }
+    }
+
+    fn null(&mut self) -> errors::Result<()> {
+        let mut null = std::ptr::null_mut();
+        // SAFETY: as in `new`.
+        check(unsafe { sys::napi_get_null(self.env, &raw mut null) })?;
+        self.push(null)
+    }
+}

@@ -1,0 +1,570 @@
+//! One open queue. Methods that end in `later` run on the queue's worker thread; their results
+//! come through the dispatcher. Batches cross the boundary as one JSON text.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use napi::bindgen_prelude::*;
+use napi::{JsString, JsValue};
+use napi_derive::napi;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::errors::{self, exception};
+use super::event_loop::EventLoop;
+use super::hub::NativeHub;
+use super::text::read_utf8;
+use crate::error::{Code, Error};
+use crate::limits;
+use crate::queue::{
+    Batch, Doorbell, Durability, FailOutcome, Failure, NewMessage, Options, Owner, Reply, Request,
+    Selection, Settled, Settlement, Store, Worker, parse_messages,
+};
+use crate::reactor::Key;
+use crate::validate::{self, Dialect};
+
+/// How the caller's zod judges the numbers on which its versions differ.
+#[napi(object)]
+pub struct NativeDialect {
+    pub infinity_is_number: bool,
+    pub safe_integers: bool,
+}
+
+impl From<NativeDialect> for Dialect {
+    fn from(dialect: NativeDialect) -> Self {
+        Dialect {
+            infinity_is_number: dialect.infinity_is_number,
+            safe_integers: dialect.safe_integers,
+        }
+    }
+}
+
+/// Options of `NativeQueue`.
+#[napi(object)]
+pub struct NativeQueueOptions {
+    pub path: String,
+    pub full_durability: bool,
+    pub busy_timeout_ms: Option<u32>,
+    pub validate: Option<NativeDialect>,
+}
+
+/// `NativeQueue.settleLater` reads this; claims are `[id, token]`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SettleRequest {
+    completed: Vec<(String, i64)>,
+    released: Vec<(String, i64)>,
+    /// `[id, token, error]`
+    failed: Vec<(String, i64, String)>,
+    attempts_max: u32,
+    retry_delay_ms: u64,
+    retry_delay_ms_max: u64,
+}
+
+/// An open queue.
+#[napi]
+pub struct NativeQueue {
+    event_loop: Rc<EventLoop>,
+    key: Key,
+    options: Options,
+    owner: Arc<Owner>,
+    validate: Option<Dialect>,
+    /// `None` once closed.
+    store: Option<Store>,
+    scratch: Vec<u8>,
+}
+
+#[napi]
+impl NativeQueue {
+    #[napi(constructor, catch_unwind)]
+    pub fn new(hub: &NativeHub, options: NativeQueueOptions) -> errors::Result<Self> {
+        let event_loop = hub.event_loop();
+        let durability = if options.full_durability {
+            Durability::Full
+        } else {
+            Durability::Normal
+        };
+        let defaults = Options::new(&options.path);
+        let busy_timeout_ms = options.busy_timeout_ms.unwrap_or(defaults.busy_timeout_ms);
+        let opened = Options {
+            durability,
+            busy_timeout_ms,
+            ..defaults
+        };
+        let store = Store::open(&opened).map_err(exception)?;
+        let key = event_loop.with_hub(|hub| hub.reactor().new_key())?;
+        Ok(NativeQueue {
+            event_loop,
+            key,
+            options: opened,
+            owner: Arc::new(Owner::new()),
+            validate: options.validate.map(Dialect::from),
+            store: Some(store),
+            scratch: Vec::new(),
+        })
+    }
+
+    /// What events of this queue are addressed to.
+    #[napi(getter)]
+    pub fn key(&self) -> f64 {
+        self.key.to_number()
+    }
+
+    #[napi(catch_unwind)]
+    pub fn enqueue(
+        &mut self,
+        env: Env,
+        id: String,
+        kind: String,
+        payload: JsString<'_>,
+        timestamp: f64,
+    ) -> errors::Result<()> {
+        read_utf8(env.raw(), payload.raw(), &mut self.scratch)?;
+        let store = self.store.as_mut().ok_or_else(closed)?;
+        let payload = utf8(&self.scratch)?;
+        let message = NewMessage::new(id, kind, payload, timestamp).map_err(exception)?;
+        store.enqueue(&message).map_err(exception)
+    }
+
+    /// `messages` is the JSON text of an array. All or none; returns how many.
+    #[napi(catch_unwind)]
+    pub fn enqueue_many(&mut self, env: Env, messages: JsString<'_>) -> errors::Result<u32> {
+        read_utf8(env.raw(), messages.raw(), &mut self.scratch)?;
+        let store = self.store.as_mut().ok_or_else(closed)?;
+        let text = utf8(&self.scratch)?;
+        if let Some(dialect) = self.validate {
+            for (index, message) in split(text)?.into_iter().enumerate() {
+                check(message, dialect, Some(index))?;
+            }
+        }
+        let messages = parse_messages(text).map_err(exception)?;
+        store.enqueue_many(&messages).map_err(exception)?;
+        Ok(messages.len() as u32)
+    }
+
+    /// Message `n` of the array `messages` is answered under the ticket `first_ticket + n`.
+    #[napi(catch_unwind)]
+    pub fn enqueue_later(
+        &mut self,
+        env: Env,
+        first_ticket: f64,
+        messages: JsString<'_>,
+    ) -> errors::Result<()> {
+        let mut text = std::mem::take(&mut self.scratch);
+        read_utf8(env.raw(), messages.raw(), &mut text)?;
+        let mut refused = Vec::new();
+        for (index, message) in split(utf8(&text)?)?.into_iter().enumerate() {
+            let ticket = first_ticket as u64 + index as u64;
+            let judged = self
+                .validate
+                .map_or(Ok(()), |dialect| check(message, dialect, None));
+            let submitted = judged.and_then(|()| {
+                // Read on the worker's thread, so that what is wrong with one message is its own.
+                let batch = Batch::Text(format!("[{message}]"));
+                self.submit(ticket, Request::Enqueue(batch))
+            });
+            if let Err(error) = submitted {
+                refused.push((ticket, error));
+            }
+        }
+        self.scratch = text;
+        self.event_loop
+            .sources()
+            .borrow_mut()
+            .refuse(self.key, refused);
+        // The refusals wait for the next turn of the loop.
+        self.event_loop
+            .with_hub(|hub| drop(hub.reactor().waker().wake()))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn dequeue(&mut self, limit: u32) -> errors::Result<String> {
+        self.store()?.dequeue(limit).map_err(exception)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn mark_processed(&mut self, id: String) -> errors::Result<()> {
+        self.store()?
+            .mark_processed(&id)
+            .map(drop)
+            .map_err(exception)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn mark_processed_many(&mut self, ids: Vec<String>) -> errors::Result<f64> {
+        let marked = self.store()?.mark_processed_many(&ids).map_err(exception)?;
+        Ok(marked as f64)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn cleanup(&mut self, retention_hours: f64) -> errors::Result<f64> {
+        let deleted = self.store()?.cleanup(retention_hours).map_err(exception)?;
+        Ok(deleted as f64)
+    }
+
+    /// `[{ message, token, attempt }, …]`
+    #[napi(catch_unwind)]
+    pub fn claim(&mut self, limit: u32, lease_ms: u32) -> errors::Result<String> {
+        let owner = Arc::clone(&self.owner);
+        let (claims, _) = self
+            .store()?
+            .claim_json(limit, lease_ms.into(), &owner)
+            .map_err(exception)?;
+        Ok(claims)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn complete(&mut self, id: String, token: i64) -> errors::Result<bool> {
+        let held = self.store()?.complete(&[(id, token)]).map_err(exception)?;
+        Ok(held.first().copied().unwrap_or_default())
+    }
+
+    /// `{ outcome: 'retry' | 'dead' | 'stale', retryInMs? }`; no attempts mean no limit.
+    #[napi(catch_unwind)]
+    pub fn fail(
+        &mut self,
+        id: String,
+        token: i64,
+        error: String,
+        attempts_max: u32,
+        retry_delay_ms: u32,
+        retry_delay_ms_max: u32,
+    ) -> errors::Result<String> {
+        let failure = Failure {
+            id,
+            token,
+            error,
+            attempts_max: unlimited(attempts_max),
+            retry_base_ms: retry_delay_ms.into(),
+            retry_max_ms: retry_delay_ms_max.into(),
+        };
+        let outcomes = self.store()?.fail(&[failure]).map_err(exception)?;
+        let outcome = match outcomes.first() {
+            Some(FailOutcome::Retry { delay_ms }) => {
+                json!({ "outcome": "retry", "retryInMs": delay_ms })
+            }
+            Some(FailOutcome::Dead) => json!({ "outcome": "dead" }),
+            Some(FailOutcome::Stale) | None => json!({ "outcome": "stale" }),
+        };
+        Ok(outcome.to_string())
+    }
+
+    #[napi(catch_unwind)]
+    pub fn release(&mut self, id: String, token: i64) -> errors::Result<bool> {
+        let held = self.store()?.release(&[(id, token)]).map_err(exception)?;
+        Ok(held.first().copied().unwrap_or_default())
+    }
+
+    #[napi(catch_unwind)]
+    pub fn extend(&mut self, id: String, token: i64, lease_ms: u32) -> errors::Result<bool> {
+        let held = self
+            .store()?
+            .extend(&[(id, token)], lease_ms.into())
+            .map_err(exception)?;
+        Ok(held.first().copied().unwrap_or_default())
+    }
+
+    /// See [`Store::dead_letters`].
+    #[napi(catch_unwind)]
+    pub fn dead_letters(&mut self, limit: u32, offset: u32) -> errors::Result<String> {
+        self.store()?.dead_letters(limit, offset).map_err(exception)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn redrive(&mut self, ids: Option<Vec<String>>) -> errors::Result<f64> {
+        let revived = self
+            .store()?
+            .redrive(selection(ids.as_deref()))
+            .map_err(exception)?;
+        Ok(revived as f64)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn purge_dead(&mut self, ids: Option<Vec<String>>) -> errors::Result<f64> {
+        let deleted = self
+            .store()?
+            .purge_dead(selection(ids.as_deref()))
+            .map_err(exception)?;
+        Ok(deleted as f64)
+    }
+
+    /// The counters as JSON, in the form of `QueueStats` in `ts/queue.ts`.
+    #[napi(catch_unwind)]
+    pub fn stats(&mut self) -> errors::Result<String> {
+        let stats = self.store()?.stats().map_err(exception)?;
+        let counters = json!({
+            "pending": stats.pending,
+            "claimed": stats.claimed,
+            "waiting": stats.waiting,
+            "processed": stats.processed,
+            "dead": stats.dead,
+            "oldestPending": stats.oldest_timestamp,
+            "fileBytes": stats.file_bytes,
+            "freeBytes": stats.free_bytes,
+            "walBytes": stats.wal_bytes,
+        });
+        Ok(counters.to_string())
+    }
+
+    #[napi(catch_unwind)]
+    pub fn compact(&mut self) -> errors::Result<()> {
+        self.store()?.compact().map_err(exception)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn claim_later(&mut self, ticket: f64, limit: u32, lease_ms: u32) -> errors::Result<()> {
+        self.event_loop.sources().borrow_mut().of(self.key).hush();
+        self.submit(
+            ticket as u64,
+            Request::Claim {
+                limit,
+                lease_ms: lease_ms.into(),
+            },
+        )
+    }
+
+    #[napi(catch_unwind)]
+    pub fn settle_later(&mut self, ticket: f64, request: String) -> errors::Result<()> {
+        let request: SettleRequest = from_json(&request)?;
+        let attempts_max = unlimited(request.attempts_max);
+        let fail = request
+            .failed
+            .into_iter()
+            .map(|(id, token, error)| Failure {
+                id,
+                token,
+                error,
+                attempts_max,
+                retry_base_ms: request.retry_delay_ms,
+                retry_max_ms: request.retry_delay_ms_max,
+            });
+        let settlement = Settlement {
+            fail: fail.collect(),
+            complete: request.completed,
+            release: request.released,
+        };
+        self.submit(ticket as u64, Request::Settle(settlement))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn extend_later(
+        &mut self,
+        ticket: f64,
+        claims: String,
+        lease_ms: u32,
+    ) -> errors::Result<()> {
+        let claims = from_json(&claims)?;
+        self.submit(
+            ticket as u64,
+            Request::Extend {
+                claims,
+                lease_ms: lease_ms.into(),
+            },
+        )
+    }
+
+    #[napi(catch_unwind)]
+    pub fn cleanup_later(&mut self, ticket: f64, retention_hours: f64) -> errors::Result<()> {
+        self.submit(ticket as u64, Request::Cleanup { retention_hours })
+    }
+
+    /// Whether writes of any process are told from now on.
+    #[napi(catch_unwind)]
+    pub fn watch(&mut self, on: bool) -> errors::Result<bool> {
+        // No notice is no failure: the poller has its interval.
+        let bell = if on {
+            Doorbell::watch(&self.store()?.wal_path()).ok().flatten()
+        } else {
+            None
+        };
+        let key = self.key;
+        let event_loop = Rc::clone(&self.event_loop);
+        event_loop.with_hub(|hub| {
+            let mut sources = event_loop.sources().borrow_mut();
+            let queue = sources.of(key);
+            match bell {
+                Some(bell) => {
+                    queue.watch(bell, hub.reactor());
+                    true
+                }
+                None => {
+                    queue.unwatch(hub.reactor());
+                    false
+                }
+            }
+        })
+    }
+
+    /// Finishes what the worker has begun, and closes the file. Results of the worker may still
+    /// follow; `forget` ends that.
+    #[napi(catch_unwind)]
+    pub fn close(&mut self) -> errors::Result<()> {
+        let Some(mut store) = self.store.take() else {
+            return Ok(());
+        };
+        let key = self.key;
+        let event_loop = Rc::clone(&self.event_loop);
+        event_loop.with_hub(|hub| {
+            let mut sources = event_loop.sources().borrow_mut();
+            let queue = sources.of(key);
+            queue.unwatch(hub.reactor());
+            if let Some(worker) = &mut queue.worker {
+                worker.close(true);
+            }
+        })?;
+        // Claims that cannot be given back now end with their lease.
+        let _ = store.release_all(&self.owner);
+        store.close().map_err(exception)
+    }
+
+    /// Nobody waits for results any more.
+    #[napi(catch_unwind)]
+    pub fn forget(&self) -> errors::Result<()> {
+        let key = self.key;
+        self.event_loop.with_hub(|hub| {
+            self.event_loop
+                .sources()
+                .borrow_mut()
+                .remove(key, hub.reactor());
+        })
+    }
+
+    fn store(&mut self) -> errors::Result<&mut Store> {
+        self.store.as_mut().ok_or_else(closed)
+    }
+
+    /// Hands a request to the worker, which is started if there is none.
+    fn submit(&self, ticket: u64, request: Request) -> errors::Result<()> {
+        if self.store.is_none() {
+            return Err(closed());
+        }
+        let waker = self.event_loop.with_hub(|hub| hub.reactor().waker())?;
+        let mut sources = self.event_loop.sources().borrow_mut();
+        let queue = sources.of(self.key);
+        let worker = match &mut queue.worker {
+            Some(worker) => worker,
+            none => {
+                // A failing wake means that the reactor is gone, and with it whoever waits.
+                let wake = Arc::new(move || drop(waker.wake()));
+                let worker = Worker::start(self.options.clone(), Arc::clone(&self.owner), wake)
+                    .map_err(exception)?;
+                none.insert(worker)
+            }
+        };
+        worker.submit(ticket, request).map_err(exception)
+    }
+}
+
+/// A worker thread of JavaScript that is terminated closes nothing.
+impl Drop for NativeQueue {
+    fn drop(&mut self) {
+        if let Some(mut store) = self.store.take() {
+            let _ = store.release_all(&self.owner);
+        }
+    }
+}
+
+/// The value that a completed request resolves with, as JSON.
+pub fn answer(reply: &Reply) -> String {
+    match reply {
+        Reply::Enqueued(count) => json!(count).to_string(),
+        Reply::Claimed { json, .. } => json.clone(),
+        Reply::Settled(settled) => settled_json(settled),
+        Reply::Extended(held) => json!(held).to_string(),
+        Reply::Cleaned(count) => json!(count).to_string(),
+        Reply::Compacted => "null".to_owned(),
+        Reply::Stats(_) => "null".to_owned(),
+    }
+}
+
+/// `stale` holds places in the sequence of completed, failed and released claims.
+fn settled_json(settled: &Settled) -> String {
+    let failed = settled
+        .failed
+        .iter()
+        .map(|outcome| *outcome != FailOutcome::Stale);
+    let held = settled
+        .completed
+        .iter()
+        .copied()
+        .chain(failed)
+        .chain(settled.released.iter().copied());
+    let stale: Vec<usize> = held
+        .enumerate()
+        .filter(|(_, held)| !held)
+        .map(|(place, _)| place)
+        .collect();
+    let failed: Vec<_> = settled
+        .failed
+        .iter()
+        .map(|outcome| match outcome {
+            FailOutcome::Retry { delay_ms } => json!({ "dead": false, "retryInMs": delay_ms }),
+            FailOutcome::Dead => json!({ "dead": true, "retryInMs": 0 }),
+            FailOutcome::Stale => json!({ "dead": false, "retryInMs": 0 }),
+        })
+        .collect();
+    json!({ "stale": stale, "failed": failed }).to_string()
+}
+
+fn unlimited(attempts_max: u32) -> u32 {
+    if attempts_max == 0 {
+        u32::MAX
+    } else {
+        attempts_max
+    }
+}
+
+fn selection(ids: Option<&[String]>) -> Selection<'_> {
+    ids.map_or(Selection::All, Selection::Ids)
+}
+
+fn closed() -> napi::Error<String> {
+    exception(Error::rule(Code::QueueClosed, "The queue is closed"))
+}
+
+fn utf8(bytes: &[u8]) -> errors::Result<&str> {
+    std::str::from_utf8(bytes)
+        .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))
+}
+
+fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> errors::Result<T> {
+    serde_json::from_str(text)
+        .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))
+}
+
+/// The elements of a JSON array, unread.
+fn split(text: &str) -> errors::Result<Vec<&RawValue>> {
+    from_json(text)
+}
+
+fn check(message: &RawValue, dialect: Dialect, index: Option<usize>) -> errors::Result<()> {
+    validate::validate_json(&validate::QUEUE_MESSAGE, message.get().as_bytes(), dialect).map_err(
+        |refusal| {
+            let error = Error::from(refusal);
+            match index {
+                None => exception(error),
+                Some(index) => exception(Error::rule(
+                    Code::InvalidMessage,
+                    format!("message {index}: {error}"),
+                )),
+            }
+        },
+    )
+}
+
+/// The rule table of all schemas, as JSON.
+// Node alone calls it, and the unit tests run without.
+#[cfg_attr(test, allow(dead_code))]
+#[napi(catch_unwind)]
+pub fn rules() -> String {
+    validate::rules_json()
+}
+
+/// Every default and bound, as JSON; see [`limits`].
+// Node alone calls it, and the unit tests run without.
+#[cfg_attr(test, allow(dead_code))]
+#[napi(catch_unwind)]
+pub fn limits() -> String {
+    limits::to_json()
+}

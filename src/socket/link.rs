@@ -1,0 +1,469 @@
+//! One established connection: bytes in, frames out, and the other way round. Knows neither
+//! clients nor servers, and never waits.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net;
+
+use mio::net::UnixStream;
+
+use crate::error::{Code, Error, Result};
+use crate::frame::{self, Front, HEADER_BYTES};
+use crate::limits;
+
+/// Smallest room for one read, in bytes.
+const READ_BYTES_MIN: usize = 64 * 1024;
+
+/// What came of one call of [`Link::fill`].
+#[derive(Debug)]
+pub enum Fill {
+    /// So many bytes arrived.
+    Bytes(usize),
+    /// The kernel has no more for now; the reactor tells when it does.
+    WouldBlock,
+    /// The peer will send no more.
+    End,
+    /// The connection is broken.
+    Failed(io::Error),
+}
+
+/// An established connection.
+#[derive(Debug)]
+pub struct Link {
+    stream: UnixStream,
+    /// Received bytes; those before `begin` have been consumed.
+    inbound: Vec<u8>,
+    begin: usize,
+    outbound: VecDeque<Vec<u8>>,
+    /// Bytes of the first outbound chunk that the kernel already has.
+    first_written: usize,
+    outbound_bytes: usize,
+    /// Bytes ever given to [`Link::write`], and of those the ones the kernel took.
+    queued: u64,
+    written: u64,
+    /// The peer takes no more bytes; it may still send.
+    write_failed: bool,
+    frames: u64,
+}
+
+impl Link {
+    /// Takes over a connected, non-blocking stream.
+    pub fn new(stream: net::UnixStream) -> Self {
+        Link {
+            stream: UnixStream::from_std(stream),
+            inbound: Vec::new(),
+            begin: 0,
+            outbound: VecDeque::new(),
+            first_written: 0,
+            outbound_bytes: 0,
+            queued: 0,
+            written: 0,
+            write_failed: false,
+            frames: 0,
+        }
+    }
+
+    /// For the reactor.
+    pub fn source(&mut self) -> &mut UnixStream {
+        &mut self.stream
+    }
+
+    /// Bytes that wait for the peer.
+    pub fn outbound_bytes(&self) -> usize {
+        self.outbound_bytes
+    }
+
+    /// Bytes given to [`Link::write`] since the connection was made.
+    pub fn queued(&self) -> u64 {
+        self.queued
+    }
+
+    /// Bytes the kernel took since the connection was made.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether writing has failed.
+    pub fn write_failed(&self) -> bool {
+        self.write_failed
+    }
+
+    /// Whether the kernel already knows that the peer is gone, asked now.
+    pub fn is_hung_up(&self) -> bool {
+        let mut poll = libc::pollfd {
+            fd: self.as_raw_fd(),
+            events: HANGUP,
+            revents: 0,
+        };
+        // SAFETY: one valid `pollfd`, and no wait.
+        let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        ready == 1 && poll.revents & (HANGUP | libc::POLLHUP | libc::POLLERR) != 0
+    }
+
+    /// Whether the peer has closed its socket altogether, so that no reply can arrive. A peer
+    /// that only said that it will send no more is still there.
+    #[cfg(target_os = "linux")]
+    pub fn is_gone(&self) -> bool {
+        let mut poll = libc::pollfd {
+            fd: self.as_raw_fd(),
+            events: 0,
+            revents: 0,
+        };
+        // SAFETY: one valid `pollfd`, and no wait.
+        let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        ready == 1 && poll.revents & (libc::POLLHUP | libc::POLLERR) != 0
+    }
+
+    /// Other systems do not tell the two apart; there only a failed write shows it.
+    #[cfg(not(target_os = "linux"))]
+    pub fn is_gone(&self) -> bool {
+        self.write_failed
+    }
+
+    /// Whether a frame was begun and is not complete.
+    pub fn has_partial_frame(&self) -> bool {
+        self.begin < self.inbound.len()
+    }
+
+    /// The next complete frame, if there is one.
+    ///
+    /// # Errors
+    /// [`Code::FrameTooLarge`]; the connection is then of no further use.
+    pub fn next_frame(&mut self, frame_bytes_max: u32) -> Result<Option<&[u8]>> {
+        match frame::front(&self.inbound[self.begin..], frame_bytes_max)? {
+            Front::Frame(body) => {
+                let from = self.begin + HEADER_BYTES;
+                let to = from + body.len();
+                self.begin = to;
+                self.frames += 1;
+                Ok(Some(&self.inbound[from..to]))
+            }
+            Front::Incomplete { .. } => Ok(None),
+        }
+    }
+
+    /// The next complete frame, left where it is.
+    ///
+    /// # Errors
+    /// As [`Link::next_frame`].
+    pub fn peek_frame(&self, frame_bytes_max: u32) -> Result<Option<&[u8]>> {
+        Ok(
+            match frame::front(&self.inbound[self.begin..], frame_bytes_max)? {
+                Front::Frame(body) => Some(body),
+                Front::Incomplete { .. } => None,
+            },
+        )
+    }
+
+    /// Frames taken with [`Link::next_frame`] so far.
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Reads once. `spare` is a buffer that many connections share: an idle connection then
+    /// pins no memory.
+    pub fn fill(&mut self, frame_bytes_max: u32, spare: &mut Vec<u8>) -> Fill {
+        self.make_room(frame_bytes_max, spare);
+        let room = self.inbound.spare_capacity_mut();
+        // SAFETY: the kernel writes at most `room.len()` bytes into memory that we own.
+        let received = unsafe {
+            libc::recv(
+                self.stream.as_raw_fd(),
+                room.as_mut_ptr().cast(),
+                room.len(),
+                0,
+            )
+        };
+        match received {
+            0 => Fill::End,
+            1.. => {
+                let received = received.unsigned_abs();
+                // SAFETY: the kernel has initialised that many bytes behind the old length.
+                unsafe { self.inbound.set_len(self.inbound.len() + received) };
+                Fill::Bytes(received)
+            }
+            _ => {
+                let error = io::Error::last_os_error();
+                match error.kind() {
+                    io::ErrorKind::WouldBlock => Fill::WouldBlock,
+                    io::ErrorKind::Interrupted => self.fill(frame_bytes_max, spare),
+                    _ => Fill::Failed(error),
+                }
+            }
+        }
+    }
+
+    /// Grows with what has arrived, never by the length that a peer claims: at most twice the
+    /// bytes received so far, and no more than the frame still needs.
+    fn make_room(&mut self, frame_bytes_max: u32, spare: &mut Vec<u8>) {
+        let have = self.inbound.len() - self.begin;
+        if have == 0 {
+            self.inbound.clear();
+            self.begin = 0;
+            if self.inbound.capacity() == 0 {
+                std::mem::swap(&mut self.inbound, spare);
+            }
+            self.inbound.reserve_exact(limits::READ_TURN_BYTES);
+            return;
+        }
+        if self.begin > 0 {
+            self.inbound.copy_within(self.begin.., 0);
+            self.inbound.truncate(have);
+            self.begin = 0;
+        }
+        let missing = match frame::front(&self.inbound, frame_bytes_max) {
+            Ok(Front::Incomplete { missing }) => missing,
+            _ => READ_BYTES_MIN,
+        };
+        let room = self.inbound.capacity() - have;
+        if room < missing.min(READ_BYTES_MIN) {
+            self.inbound
+                .reserve_exact(missing.clamp(READ_BYTES_MIN, have.max(READ_BYTES_MIN)));
+        }
+    }
+
+    /// Ends a turn of reading: gives the shared buffer back and keeps only what is unread.
+    pub fn settle_inbound(&mut self, spare: &mut Vec<u8>) {
+        let have = self.inbound.len() - self.begin;
+        let is_shared_size = self.inbound.capacity() <= limits::READ_TURN_BYTES;
+        if have == 0 {
+            self.inbound.clear();
+            self.begin = 0;
+            if is_shared_size && spare.capacity() == 0 {
+                std::mem::swap(&mut self.inbound, spare);
+            }
+            self.inbound = Vec::new();
+        } else if is_shared_size && spare.capacity() == 0 && have <= READ_BYTES_MIN {
+            let rest = self.inbound[self.begin..].to_vec();
+            *spare = std::mem::replace(&mut self.inbound, rest);
+            spare.clear();
+            self.begin = 0;
+        }
+    }
+
+    /// Hands `bytes` to the kernel, and keeps what it does not take now. `true` if nothing waits.
+    ///
+    /// # Errors
+    /// [`Code::OutboundFull`] when more than `outbound_bytes_max` would wait: nothing of `bytes`
+    /// was taken. [`Code::ConnectionLost`] when the peer is gone.
+    pub fn write(&mut self, mut bytes: &[u8], outbound_bytes_max: usize) -> Result<bool> {
+        if self.write_failed {
+            return Err(lost(None));
+        }
+        if self.outbound_bytes > 0 && self.outbound_bytes + bytes.len() > outbound_bytes_max {
+            return Err(Error::rule(
+                Code::OutboundFull,
+                format!(
+                    "Connection is not drained by its peer: {} bytes wait, {} more would exceed \
+                     maxOutboundBytes ({outbound_bytes_max})",
+                    self.outbound_bytes,
+                    bytes.len()
+                ),
+            ));
+        }
+        self.queued += bytes.len() as u64;
+        if self.outbound.is_empty() {
+            while !bytes.is_empty() {
+                match self.stream.write(bytes) {
+                    Ok(taken) => {
+                        self.written += taken as u64;
+                        bytes = &bytes[taken..];
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(self.fail(error)),
+                }
+            }
+        }
+        if !bytes.is_empty() {
+            self.outbound.push_back(bytes.to_vec());
+            self.outbound_bytes += bytes.len();
+        }
+        Ok(self.outbound.is_empty())
+    }
+
+    /// Continues to write what waits. `true` if the kernel took something.
+    ///
+    /// # Errors
+    /// [`Code::ConnectionLost`] when the peer is gone.
+    pub fn flush(&mut self) -> Result<bool> {
+        let before = self.written;
+        while let Some(first) = self.outbound.front() {
+            match self.stream.write(&first[self.first_written..]) {
+                Ok(taken) => {
+                    self.written += taken as u64;
+                    self.outbound_bytes -= taken;
+                    self.first_written += taken;
+                    if self.first_written == first.len() {
+                        self.outbound.pop_front();
+                        self.first_written = 0;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(self.fail(error)),
+            }
+        }
+        Ok(self.written > before)
+    }
+
+    fn fail(&mut self, error: io::Error) -> Error {
+        self.write_failed = true;
+        self.outbound.clear();
+        self.outbound_bytes = 0;
+        self.first_written = 0;
+        lost(Some(error))
+    }
+
+    /// Lets the peer send no more; what the kernel already holds can still be read.
+    pub fn refuse_more(&self) {
+        // It fails only if the peer is gone already.
+        let _ = self.stream.shutdown(Shutdown::Read);
+    }
+}
+
+impl AsRawFd for Link {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+#[cfg(target_os = "linux")]
+const HANGUP: libc::c_short = libc::POLLRDHUP;
+#[cfg(not(target_os = "linux"))]
+const HANGUP: libc::c_short = 0;
+
+/// The error of a connection that ended; the wording is one that callers match on.
+pub fn lost(cause: Option<io::Error>) -> Error {
+    let message = match cause {
+        None => "Connection lost: the peer closed it".to_owned(),
+        Some(cause) => format!("Connection lost: {cause}"),
+    };
+    Error::rule(Code::ConnectionLost, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn pair() -> (Link, net::UnixStream) {
+        let (ours, theirs) = net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Link::new(ours), theirs)
+    }
+
+    fn read_all(link: &mut Link, spare: &mut Vec<u8>, max: u32) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        loop {
+            while let Some(frame) = link.next_frame(max).unwrap() {
+                frames.push(frame.to_vec());
+            }
+            if !matches!(link.fill(max, spare), Fill::Bytes(_)) {
+                break;
+            }
+        }
+        link.settle_inbound(spare);
+        frames
+    }
+
+    #[test]
+    fn one_byte_at_a_time() {
+        let (mut link, mut peer) = pair();
+        let mut spare = Vec::new();
+        let wire = [frame::encode(b"{\"n\":1}"), frame::encode(b"2")].concat();
+        let mut frames = Vec::new();
+        for byte in &wire {
+            peer.write_all(&[*byte]).unwrap();
+            frames.extend(read_all(&mut link, &mut spare, 64));
+        }
+        assert_eq!(frames, [b"{\"n\":1}".to_vec(), b"2".to_vec()]);
+        assert!(!link.has_partial_frame());
+        drop(peer);
+        assert!(matches!(link.fill(64, &mut spare), Fill::End));
+    }
+
+    #[test]
+    fn a_claimed_length_pins_no_memory() {
+        let (mut link, mut peer) = pair();
+        let mut spare = Vec::new();
+        peer.write_all(&(1u32 << 30).to_be_bytes()).unwrap();
+        peer.write_all(&[b'x'; 1000]).unwrap();
+        assert!(read_all(&mut link, &mut spare, 1 << 30).is_empty());
+        assert!(link.has_partial_frame());
+        assert!(
+            link.inbound.capacity() < 2 * READ_BYTES_MIN,
+            "{}",
+            link.inbound.capacity()
+        );
+        assert!(link.next_frame(1 << 20).is_err());
+    }
+
+    #[test]
+    fn an_idle_connection_pins_no_memory() {
+        let (mut link, mut peer) = pair();
+        let mut spare = Vec::new();
+        peer.write_all(&frame::encode(&vec![b'1'; 1000])).unwrap();
+        assert_eq!(read_all(&mut link, &mut spare, 4096).len(), 1);
+        assert_eq!(link.inbound.capacity(), 0);
+        assert!(spare.capacity() >= limits::READ_TURN_BYTES);
+    }
+
+    #[test]
+    fn a_large_frame_arrives_whole() {
+        let (mut link, mut peer) = pair();
+        let body: Vec<u8> = (0..3_000_000u32).map(|n| b'0' + (n % 10) as u8).collect();
+        let wire = frame::encode(&body);
+        let writer = std::thread::spawn(move || peer.write_all(&wire).map(|()| peer));
+        let mut spare = Vec::new();
+        let mut frames = Vec::new();
+        while frames.is_empty() {
+            frames = read_all(&mut link, &mut spare, 4_000_000);
+            std::thread::yield_now();
+        }
+        assert!(frames[0] == body);
+        writer.join().unwrap().unwrap();
+        assert_eq!(link.inbound.capacity(), 0);
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_take_waits_within_the_limit() {
+        let (mut link, mut peer) = pair();
+        let chunk = vec![7u8; 100_000];
+        let error = loop {
+            match link.write(&chunk, 250_000) {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.code(), "ERR_IPC_OUTBOUND_FULL");
+        assert!(link.outbound_bytes() <= 250_000);
+        let queued = link.queued();
+        let reader = std::thread::spawn(move || {
+            let mut total = 0u64;
+            let mut buffer = vec![0; 65_536];
+            while total < queued {
+                total += peer.read(&mut buffer).unwrap() as u64;
+            }
+            peer
+        });
+        while link.outbound_bytes() > 0 {
+            link.flush().unwrap();
+            std::thread::yield_now();
+        }
+        assert_eq!(link.written(), queued);
+        drop(reader.join().unwrap());
+        assert!(link.is_hung_up());
+        assert_eq!(
+            link.write(b"x", 1).unwrap_err().code(),
+            "ERR_IPC_CONNECTION_LOST"
+        );
+        assert!(link.write_failed());
+        assert_eq!(
+            link.write(b"x", 1).unwrap_err().code(),
+            "ERR_IPC_CONNECTION_LOST"
+        );
+    }
+}

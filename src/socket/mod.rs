@@ -1,0 +1,416 @@
+//! The fast channel: clients and servers on Unix sockets.
+//!
+//! [`Hub`] holds every endpoint of one event loop. It never waits and has no thread: the owner
+//! polls it when the reactor says so and receives [`Event`]s. Everything that a peer can make
+//! grow has a limit.
+//!
+//! What is absent: this module knows neither the queue nor JavaScript.
+
+mod backoff;
+mod batch;
+mod client;
+mod link;
+mod path;
+mod server;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+pub use backoff::Backoff;
+pub use batch::{Frames, Separator};
+pub use client::{ClientOptions, ClientStats};
+pub use path::{PATH_BYTES_MAX, PeerCredentials};
+pub use server::{ServerOptions, ServerStats};
+
+use crate::error::{Code, Error, Result};
+use crate::frame;
+use crate::limits;
+use crate::reactor::{Key, Reactor, Signal};
+use batch::Batch;
+use client::Client;
+use server::{Peer, Server};
+
+/// What happened to an endpoint.
+#[derive(Debug)]
+pub enum Event {
+    /// Frames arrived at a client or server.
+    Frames {
+        /// The client or server.
+        owner: Key,
+        /// The frames, in order of arrival per connection.
+        frames: Frames,
+    },
+    /// A complete frame was not accepted; its connection lives on.
+    BadFrame {
+        /// The client or server.
+        owner: Key,
+        /// The connection (the client itself for a client).
+        connection: Key,
+        /// Why.
+        error: Error,
+        /// The `id` of the message as JSON, if it breaks the rules of its schema and has one.
+        id: Option<String>,
+    },
+    /// The client has a connection.
+    Connected {
+        /// The client.
+        client: Key,
+    },
+    /// The attempt that [`Hub::connect`] began has failed; the client rests.
+    ConnectFailed {
+        /// The client.
+        client: Key,
+        /// Why.
+        error: Error,
+    },
+    /// The client lost its connection.
+    Disconnected {
+        /// The client.
+        client: Key,
+        /// Why.
+        error: Error,
+    },
+    /// The client will try to connect again by itself.
+    RetryScheduled {
+        /// The client.
+        client: Key,
+        /// Attempts since the last connection.
+        attempt: u32,
+        /// The wait.
+        wait: Duration,
+        /// Why the last attempt failed, if one was made.
+        error: Option<Error>,
+    },
+    /// The kernel took bytes that had to wait.
+    Flushed {
+        /// The client or the server's connection.
+        connection: Key,
+        /// Bytes taken since the connection was made.
+        written: u64,
+    },
+    /// The server has a new connection.
+    Accepted {
+        /// The server.
+        server: Key,
+        /// The connection.
+        connection: Key,
+        /// Who is at the other end.
+        credentials: PeerCredentials,
+    },
+    /// The server turned a connection away.
+    Refused {
+        /// The server.
+        server: Key,
+        /// Who it was.
+        credentials: PeerCredentials,
+        /// Why.
+        error: Error,
+    },
+    /// A connection of the server ended; with an error if it was cut.
+    PeerClosed {
+        /// The server.
+        server: Key,
+        /// The connection.
+        connection: Key,
+        /// Why, unless the peer simply left or the server stopped.
+        error: Option<Error>,
+    },
+    /// The server could not accept, and will try again.
+    AcceptFailed {
+        /// The server.
+        server: Key,
+        /// Why.
+        error: Error,
+    },
+    /// The server that was told to stop has no connection left.
+    Stopped {
+        /// The server.
+        server: Key,
+        /// Connections that were cut because the deadline had passed.
+        cut: u32,
+    },
+}
+
+/// Every socket endpoint of one event loop. See the module.
+pub struct Hub {
+    reactor: Reactor,
+    separator: Separator,
+    servers: HashMap<Key, Server>,
+    peers: HashMap<Key, Peer>,
+    clients: HashMap<Key, Client>,
+    batches: HashMap<Key, Batch>,
+    /// Connections that have more to do than their last turn allowed.
+    again: VecDeque<Key>,
+    in_again: HashSet<Key>,
+    /// The read buffer that idle connections share.
+    spare: Vec<u8>,
+    signals: Vec<Signal>,
+    /// Signals for sources that belong to others (see [`Hub::reactor`]).
+    foreign: Vec<Signal>,
+    events: Vec<Event>,
+    /// Servers whose end was told in the last poll.
+    ended_servers: Vec<Key>,
+}
+
+impl Hub {
+    /// # Errors
+    /// When the process or the system has no file descriptors left.
+    pub fn new() -> Result<Self> {
+        let reactor = Reactor::new().map_err(|error| Error::system("epoll_create", None, error))?;
+        Ok(Hub {
+            reactor,
+            separator: Separator::random(),
+            servers: HashMap::new(),
+            peers: HashMap::new(),
+            clients: HashMap::new(),
+            batches: HashMap::new(),
+            again: VecDeque::new(),
+            in_again: HashSet::new(),
+            spare: Vec::new(),
+            signals: Vec::new(),
+            foreign: Vec::new(),
+            events: Vec::new(),
+            ended_servers: Vec::new(),
+        })
+    }
+
+    /// The number between the frames of a batch.
+    pub fn separator(&self) -> Separator {
+        self.separator
+    }
+
+    /// The reactor, for sources that are not sockets. Their signals come out of [`Hub::poll`] as
+    /// foreign ones.
+    pub fn reactor(&mut self) -> &mut Reactor {
+        &mut self.reactor
+    }
+
+    /// When [`Hub::poll`] has to be called at the latest, even if nothing becomes readable.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.again.is_empty() && self.events.is_empty() {
+            self.reactor.next_deadline()
+        } else {
+            Some(Instant::now())
+        }
+    }
+
+    /// Does all the work that is possible now, waiting at most `timeout` for it. Appends what
+    /// happened to `events`, and to `foreign` the signals that concern no socket.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell what is ready.
+    pub fn poll(
+        &mut self,
+        timeout: Option<Duration>,
+        events: &mut Vec<Event>,
+        foreign: &mut Vec<Signal>,
+    ) -> Result<()> {
+        for server in self.ended_servers.drain(..) {
+            self.servers.remove(&server);
+        }
+        let timeout = if self.again.is_empty() && self.events.is_empty() {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        };
+        let mut signals = std::mem::take(&mut self.signals);
+        self.reactor
+            .poll(timeout, &mut signals)
+            .map_err(|error| Error::system("epoll_wait", None, error))?;
+        for signal in signals.drain(..) {
+            match signal {
+                Signal::Ready(key) => self.ready(key),
+                Signal::Deadline(key) => self.deadline(key),
+                Signal::Woken => self.foreign.push(signal),
+            }
+        }
+        self.signals = signals;
+        // Only those that waited when the poll began: whoever is put back has its next turn in
+        // the next poll, so that one busy connection cannot hold the loop.
+        for _ in 0..self.again.len() {
+            if let Some(key) = self.again.pop_front() {
+                self.in_again.remove(&key);
+                self.turn(key);
+            }
+        }
+        self.hand_over_batches();
+        self.ended_servers
+            .extend(self.events.iter().filter_map(|event| match event {
+                Event::Stopped { server, .. } => Some(*server),
+                _ => None,
+            }));
+        events.append(&mut self.events);
+        foreign.append(&mut self.foreign);
+        Ok(())
+    }
+
+    fn ready(&mut self, key: Key) {
+        if self.servers.contains_key(&key) {
+            self.accept(key);
+        } else if self.peers.contains_key(&key) || self.clients.contains_key(&key) {
+            self.turn(key);
+        } else {
+            self.foreign.push(Signal::Ready(key));
+        }
+    }
+
+    fn deadline(&mut self, key: Key) {
+        if self.servers.contains_key(&key) {
+            self.server_deadline(key);
+        } else if self.peers.contains_key(&key) {
+            self.peer_deadline(key);
+        } else if self.clients.contains_key(&key) {
+            self.client_deadline(key);
+        } else {
+            self.foreign.push(Signal::Deadline(key));
+        }
+    }
+
+    fn turn(&mut self, key: Key) {
+        if self.peers.contains_key(&key) {
+            self.peer_turn(key);
+        } else if self.clients.contains_key(&key) {
+            self.client_turn(key);
+        }
+    }
+
+    fn again(&mut self, key: Key) {
+        if self.in_again.insert(key) {
+            self.again.push_back(key);
+        }
+    }
+
+    /// Writes `text`, frames with [`frame::HEADER_PLACE`] in front of each, to a client's or
+    /// peer's connection. Returns `None` if the kernel took everything, else the number of bytes
+    /// after which it will have (compare [`Event::Flushed`]).
+    ///
+    /// # Errors
+    /// [`Code::FrameTooLarge`] and [`Code::OutboundFull`]: nothing of `text` was sent.
+    /// [`Code::ConnectionLost`] when there is no such connection, or none any more. A server's
+    /// connection that overflows is closed, because its replies can no longer arrive in order.
+    pub fn write(&mut self, key: Key, text: &mut [u8]) -> Result<Option<u64>> {
+        let (link, frame_bytes_max, outbound_bytes_max, frames_sent) = if let Some(peer) =
+            self.peers.get_mut(&key)
+        {
+            let server = self.servers.get_mut(&peer.server);
+            let Some(server) = server else {
+                return Err(link::lost(None));
+            };
+            let options = &server.options;
+            // What a server may answer is bounded by what may wait for the peer.
+            (
+                &mut peer.link,
+                options.outbound_bytes_max,
+                options.outbound_bytes_max,
+                &mut server.stats.frames_sent,
+            )
+        } else if let Some(client) = self.clients.get_mut(&key) {
+            let options = &client.options;
+            let (frame_max, outbound_max) = (options.frame_bytes_max, options.outbound_bytes_max);
+            let Some(link) = client.state.link() else {
+                return Err(Error::rule(Code::ConnectionLost, client::NOT_CONNECTED));
+            };
+            (link, frame_max, outbound_max, &mut client.stats.frames_sent)
+        } else {
+            return Err(link::lost(None));
+        };
+        let frames = frame::patch_headers(text, frame_bytes_max)?;
+        let result = link.write(text, outbound_bytes_max as usize);
+        match result {
+            Ok(done) => {
+                *frames_sent += u64::from(frames);
+                Ok((!done).then(|| link.queued()))
+            }
+            Err(error) => {
+                self.write_failed(key, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn write_failed(&mut self, key: Key, error: &Error) {
+        let overflow = matches!(
+            error,
+            Error::Rule {
+                code: Code::OutboundFull,
+                ..
+            }
+        );
+        if self.peers.contains_key(&key) {
+            if overflow {
+                let error = Error::rule(Code::OutboundFull, error.to_string());
+                self.close_peer(key, Some(error));
+            } else {
+                self.again(key);
+            }
+        } else if !overflow && self.clients.contains_key(&key) {
+            // The peer may have sent something before it left; read to the end, but not for ever.
+            let deadline = Instant::now() + Duration::from_millis(limits::DEADLINE_MS.into());
+            self.reactor.set_deadline(key, Some(deadline));
+            self.again(key);
+        }
+    }
+
+    /// Moves a batch to the events, so that what follows is told after the frames before it.
+    fn hand_over(&mut self, owner: Key) {
+        if let Some(frames) = self.batches.get_mut(&owner).and_then(Batch::take) {
+            self.events.push(Event::Frames { owner, frames });
+        }
+    }
+
+    fn hand_over_batches(&mut self) {
+        for (owner, batch) in &mut self.batches {
+            if let Some(frames) = batch.take() {
+                self.events.push(Event::Frames {
+                    owner: *owner,
+                    frames,
+                });
+            }
+        }
+    }
+
+    fn push_event(&mut self, owner: Key, event: Event) {
+        self.hand_over(owner);
+        self.events.push(event);
+    }
+}
+
+impl AsRawFd for Hub {
+    fn as_raw_fd(&self) -> RawFd {
+        self.reactor.as_raw_fd()
+    }
+}
+
+/// Checks that a frame is UTF-8 and not nested beyond reason, and tells whether it is ASCII.
+fn check_text(frame: &[u8]) -> Result<bool> {
+    if frame::nests_deeper_than(frame, limits::NESTING_MAX) {
+        return Err(Error::rule(
+            Code::MalformedFrame,
+            format!(
+                "A frame is nested deeper than {} levels",
+                limits::NESTING_MAX
+            ),
+        ));
+    }
+    if frame.is_ascii() {
+        if frame.is_empty() {
+            return Err(Error::rule(
+                Code::MalformedFrame,
+                "A frame is empty, it holds no JSON value",
+            ));
+        }
+        return Ok(true);
+    }
+    match std::str::from_utf8(frame) {
+        Ok(_) => Ok(false),
+        Err(error) => Err(Error::rule(
+            Code::MalformedFrame,
+            format!(
+                "A frame is not UTF-8: byte {} of {}",
+                error.valid_up_to(),
+                frame.len()
+            ),
+        )),
+    }
+}

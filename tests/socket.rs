@@ -1,0 +1,412 @@
+//! The socket side through its public interface: hubs of this process talk to each other and to
+//! plain streams. Nothing here sleeps; every wait is for an event, with a deadline.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use flowtrace_ipc::frame::{self, HEADER_PLACE};
+use flowtrace_ipc::reactor::Key;
+use flowtrace_ipc::socket::{ClientOptions, Event, Hub, ServerOptions};
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A hub and what it has told so far.
+struct Rig {
+    hub: Hub,
+    events: Vec<Event>,
+    folder: TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Rig {
+            hub: Hub::new().unwrap(),
+            events: Vec::new(),
+            folder: TempDir::new().unwrap(),
+        }
+    }
+
+    fn path(&self) -> String {
+        self.folder
+            .path()
+            .join("ipc.sock")
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    fn server(&mut self, change: impl FnOnce(&mut ServerOptions)) -> Key {
+        let mut options = ServerOptions::new(self.path());
+        change(&mut options);
+        self.hub.listen(options).unwrap()
+    }
+
+    fn client(&mut self, change: impl FnOnce(&mut ClientOptions)) -> Key {
+        let mut options = ClientOptions::new(self.path());
+        options.refusal_grace = Duration::ZERO;
+        change(&mut options);
+        self.hub.client(options).unwrap()
+    }
+
+    /// One poll without waiting.
+    fn poll(&mut self) {
+        self.hub
+            .poll(Some(Duration::ZERO), &mut self.events, &mut Vec::new())
+            .unwrap();
+    }
+
+    /// Polls until `done`, waiting as an event loop does.
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let end = Instant::now() + DEADLINE;
+        while !done(self) {
+            let now = Instant::now();
+            assert!(
+                now < end,
+                "gave up waiting for {what}; told: {:?}",
+                self.events
+            );
+            let next = self.hub.next_deadline().map_or(end, |at| at.min(end));
+            let wait = next.saturating_duration_since(now);
+            self.hub
+                .poll(Some(wait), &mut self.events, &mut Vec::new())
+                .unwrap();
+        }
+    }
+
+    /// Takes the first event for which `pick` has an answer, and all before it.
+    fn next<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
+        let mut found = None;
+        self.until(what, |rig| {
+            while found.is_none() && !rig.events.is_empty() {
+                found = pick(&rig.events.remove(0));
+            }
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    fn bodies(&self, events: &[Event]) -> Vec<(Key, String)> {
+        let between = format!(",{},", self.hub.separator().value());
+        let mut bodies = Vec::new();
+        for event in events {
+            let Event::Frames { frames, .. } = event else {
+                continue;
+            };
+            let text = std::str::from_utf8(&frames.text).unwrap();
+            let mut parts = text[1..text.len() - 1].split(&between);
+            for (connection, count) in &frames.runs {
+                bodies.extend(
+                    parts
+                        .by_ref()
+                        .take(*count as usize)
+                        .map(|p| (*connection, p.into())),
+                );
+            }
+            assert!(parts.next().is_none());
+        }
+        bodies
+    }
+}
+
+fn text(bodies: &[&str]) -> Vec<u8> {
+    bodies
+        .iter()
+        .flat_map(|body| [&HEADER_PLACE[..], body.as_bytes()].concat())
+        .collect()
+}
+
+fn wire(bodies: &[&str]) -> Vec<u8> {
+    bodies
+        .iter()
+        .flat_map(|body| frame::encode(body.as_bytes()))
+        .collect()
+}
+
+#[test]
+fn frames_travel_both_ways_and_are_counted() {
+    let mut rig = Rig::new();
+    let server = rig.server(|_| {});
+    let client = rig.client(|_| {});
+    rig.hub.set_listening(client, true);
+    rig.hub.connect(client).unwrap();
+    rig.next("the connection", |event| {
+        matches!(event, Event::Connected { .. }).then_some(())
+    });
+    assert_eq!(
+        rig.hub
+            .write(client, &mut text(&["1", "{}", "\"ä\""]))
+            .unwrap(),
+        None
+    );
+    let peer = rig.next("the frames", |event| match event {
+        Event::Frames { owner, frames } if *owner == server => {
+            assert!(!frames.ascii);
+            assert_eq!(frames.runs[0].1, 3);
+            Some(frames.runs[0].0)
+        }
+        _ => None,
+    });
+    assert_eq!(rig.hub.server_stats(server).unwrap().in_flight, 3);
+    rig.hub.settle(server, peer, 3);
+    rig.hub.write(peer, &mut text(&["[]"])).unwrap();
+    rig.next("the reply", |event| match event {
+        Event::Frames { owner, frames } if *owner == client => {
+            (frames.text == b"[[]]").then_some(())
+        }
+        _ => None,
+    });
+    let stats = rig.hub.server_stats(server).unwrap();
+    assert_eq!(
+        (stats.connections, stats.frames_received, stats.frames_sent),
+        (1, 3, 1)
+    );
+    assert_eq!((stats.in_flight, stats.bytes_received), (0, 12 + 1 + 2 + 4));
+    let stats = rig.hub.client_stats(client).unwrap();
+    assert_eq!(
+        (stats.connections, stats.frames_sent, stats.frames_received),
+        (1, 3, 1)
+    );
+    assert!(rig.hub.is_connected(client));
+    rig.hub.disconnect(client);
+    assert!(!rig.hub.is_connected(client));
+    assert_eq!(
+        rig.hub.write(client, &mut text(&["1"])).unwrap_err().code(),
+        "ERR_IPC_CONNECTION_LOST"
+    );
+    rig.next("the end", |event| {
+        matches!(event, Event::PeerClosed { error: None, .. }).then_some(())
+    });
+}
+
+#[test]
+fn no_more_than_the_high_water_mark_is_handed_over() {
+    let mut rig = Rig::new();
+    let server = rig.server(|options| options.high_water_mark = 2);
+    let mut streams: Vec<_> = (0..3)
+        .map(|_| UnixStream::connect(rig.path()).unwrap())
+        .collect();
+    for stream in &mut streams {
+        stream.write_all(&wire(&["1", "2", "3"])).unwrap();
+    }
+    drop(streams);
+    let mut seen = Vec::new();
+    while seen.len() < 9 {
+        rig.until("frames", |rig| {
+            rig.hub.server_stats(server).unwrap().in_flight > 0
+        });
+        rig.poll();
+        let in_flight = rig.hub.server_stats(server).unwrap().in_flight;
+        let bodies = rig.bodies(&rig.events);
+        assert_eq!(bodies.len(), in_flight as usize);
+        assert!(in_flight <= 2, "{in_flight} in flight");
+        rig.events.clear();
+        for (peer, body) in bodies {
+            seen.push((peer, body));
+            rig.hub.settle(server, peer, 1);
+        }
+    }
+    seen.sort_by_key(|(peer, _)| *peer);
+    let bodies: Vec<_> = seen.iter().map(|(_, body)| body.as_str()).collect();
+    assert_eq!(bodies, ["1", "2", "3"].repeat(3));
+    rig.until("the end of all", |rig| {
+        rig.hub.server_stats(server).unwrap().connections == 0
+    });
+}
+
+/// Plain clients write frames in pieces of random size, and messages are settled at random: each
+/// connection's frames arrive once and in order, and nothing is left over.
+#[test]
+fn random_pieces_and_random_settling_lose_nothing() {
+    for seed in 1..=8u64 {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % below as u64) as usize
+        };
+        let mut rig = Rig::new();
+        let high_water_mark = 1 + random(6) as u32;
+        let server = rig.server(|options| options.high_water_mark = high_water_mark);
+        let mut writers: Vec<_> = (0..4)
+            .map(|_| {
+                let bodies: Vec<String> = (0..100)
+                    .map(|n| format!("\"{n}{}\"", "x".repeat(random(200))))
+                    .collect();
+                let bytes: Vec<u8> = bodies
+                    .iter()
+                    .flat_map(|b| frame::encode(b.as_bytes()))
+                    .collect();
+                (
+                    Some(UnixStream::connect(rig.path()).unwrap()),
+                    bytes,
+                    0,
+                    bodies,
+                )
+            })
+            .collect();
+        let mut received: Vec<(Key, Vec<String>)> = Vec::new();
+        let mut unsettled: Vec<Key> = Vec::new();
+        let end = Instant::now() + DEADLINE;
+        loop {
+            assert!(
+                Instant::now() < end,
+                "seed {seed}: {:?}",
+                rig.hub.server_stats(server)
+            );
+            let (stream, bytes, at, _) = &mut writers[random(4)];
+            if let Some(open) = stream {
+                let to = bytes.len().min(*at + 1 + random(300));
+                open.write_all(&bytes[*at..to]).unwrap();
+                *at = to;
+                if to == bytes.len() {
+                    *stream = None;
+                }
+            }
+            rig.poll();
+            for (peer, body) in rig.bodies(&rig.events) {
+                unsettled.push(peer);
+                match received.iter_mut().find(|(key, _)| *key == peer) {
+                    Some((_, bodies)) => bodies.push(body),
+                    None => received.push((peer, vec![body])),
+                }
+            }
+            rig.events.clear();
+            assert!(unsettled.len() <= high_water_mark as usize);
+            if !unsettled.is_empty() && random(3) > 0 {
+                let peer = unsettled.swap_remove(random(unsettled.len()));
+                rig.hub.settle(server, peer, 1);
+            }
+            let stats = rig.hub.server_stats(server).unwrap();
+            if stats.accepted == 4 && stats.connections == 0 && unsettled.is_empty() {
+                break;
+            }
+        }
+        let mut expected: Vec<_> = writers.into_iter().map(|(.., bodies)| bodies).collect();
+        let mut received: Vec<_> = received.into_iter().map(|(_, bodies)| bodies).collect();
+        expected.sort();
+        received.sort();
+        assert!(received == expected, "seed {seed}");
+        assert_eq!(rig.hub.next_deadline(), None);
+    }
+}
+
+#[test]
+fn stop_hands_over_what_the_kernel_holds_even_of_clients_not_accepted() {
+    let mut rig = Rig::new();
+    let server = rig.server(|_| {});
+    let mut early = UnixStream::connect(rig.path()).unwrap();
+    rig.until("the first client", |rig| {
+        rig.hub.server_stats(server).unwrap().connections == 1
+    });
+    early.write_all(&wire(&["1"])).unwrap();
+    let mut late = UnixStream::connect(rig.path()).unwrap();
+    late.write_all(&[wire(&["2"]), vec![0, 0, 0, 9]].concat())
+        .unwrap();
+    rig.events.clear();
+    rig.hub.stop(server, Instant::now() + DEADLINE);
+    assert!(UnixStream::connect(rig.path()).is_err());
+    rig.until("both frames", |rig| rig.bodies(&rig.events).len() == 2);
+    let bodies = rig.bodies(&rig.events);
+    for (peer, body) in &bodies {
+        rig.hub
+            .write(*peer, &mut text(&[&format!("{{\"re\":{body}}}")]))
+            .unwrap();
+        rig.hub.settle(server, *peer, 1);
+    }
+    rig.next("the end", |event| {
+        matches!(event, Event::Stopped { cut: 0, .. }).then_some(())
+    });
+    // The counters are there until the one who was told has looked at them.
+    assert_eq!(rig.hub.server_stats(server).unwrap().frames_sent, 2);
+    rig.poll();
+    assert!(rig.hub.server_stats(server).is_none());
+    for (mut stream, body) in [(early, "{\"re\":1}"), (late, "{\"re\":2}")] {
+        let mut reply = Vec::new();
+        // Bytes that the server did not read make the kernel report a reset after the reply.
+        let _ = stream.read_to_end(&mut reply);
+        assert_eq!(reply, frame::encode(body.as_bytes()));
+    }
+}
+
+#[test]
+fn stop_is_told_once_and_cuts_at_the_deadline() {
+    let mut rig = Rig::new();
+    let server = rig.server(|_| {});
+    let mut stream = UnixStream::connect(rig.path()).unwrap();
+    stream.write_all(&wire(&["1"])).unwrap();
+    rig.until("the frame", |rig| rig.bodies(&rig.events).len() == 1);
+    let (peer, _) = rig.bodies(&rig.events).remove(0);
+    rig.hub.stop(server, Instant::now());
+    let cut = rig.next("the end", |event| match event {
+        Event::Stopped { cut, .. } => Some(*cut),
+        _ => None,
+    });
+    assert_eq!(cut, 1);
+    rig.hub.settle(server, peer, 1);
+    rig.hub.stop(server, Instant::now());
+    for _ in 0..3 {
+        rig.poll();
+    }
+    assert!(
+        rig.events
+            .iter()
+            .all(|event| !matches!(event, Event::Stopped { .. }))
+    );
+    assert!(rig.hub.write(peer, &mut text(&["1"])).is_err());
+    assert_eq!(rig.hub.next_deadline(), None);
+}
+
+#[test]
+fn a_frame_that_never_ends_is_cut_also_when_much_of_it_arrives_at_once() {
+    let mut rig = Rig::new();
+    let server = rig.server(|options| options.frame_timeout = Duration::from_millis(20));
+    let mut stream = UnixStream::connect(rig.path()).unwrap();
+    let writer = std::thread::spawn(move || {
+        stream.write_all(&10_000_000u32.to_be_bytes()).unwrap();
+        // More than one turn reads; it ends when the server cuts the connection.
+        let _ = stream.write_all(&vec![b'1'; 2_000_000]);
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+    });
+    let code = rig.next("the cut", |event| match event {
+        Event::PeerClosed {
+            error: Some(error), ..
+        } => Some(error.code().into_owned()),
+        _ => None,
+    });
+    assert_eq!(code, "ERR_IPC_FRAME_TIMEOUT");
+    writer.join().unwrap();
+    assert_eq!(rig.hub.server_stats(server).unwrap().connections, 0);
+}
+
+#[test]
+fn a_lost_connection_is_made_again() {
+    let mut rig = Rig::new();
+    let first = rig.server(|_| {});
+    let client = rig.client(|options| options.reconnect_delay = Some(Duration::from_millis(1)));
+    rig.hub.connect(client).unwrap();
+    rig.next("the connection", |event| {
+        matches!(event, Event::Connected { .. }).then_some(())
+    });
+    rig.hub.stop(first, Instant::now());
+    rig.next("the loss", |event| {
+        matches!(event, Event::Disconnected { .. }).then_some(())
+    });
+    for expected in 1..=3 {
+        let attempt = rig.next("an attempt", |event| match event {
+            Event::RetryScheduled { attempt, .. } => Some(*attempt),
+            _ => None,
+        });
+        assert_eq!(attempt, expected);
+    }
+    rig.server(|_| {});
+    rig.next("the connection", |event| {
+        matches!(event, Event::Connected { .. }).then_some(())
+    });
+    assert_eq!(rig.hub.client_stats(client).unwrap().connections, 2);
+    rig.hub.drop_client(client);
+    assert!(rig.hub.client_stats(client).is_none());
+}
