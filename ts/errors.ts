@@ -1,0 +1,64 @@
+/**
+ * An error of this package. `code` is stable and is what callers match on: `ERR_IPC_…` for rules
+ * of this package, Node's own names for system calls, SQLite's extended names for the database.
+ * The text is for people.
+ */
+export class IpcError extends Error {
+  /** The stable name of what went wrong; `docs/errors.md` has a heading for each. */
+  readonly code: string;
+  /** What led to this error, if anything did. */
+  declare readonly cause?: unknown;
+
+  constructor(code: string, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'IpcError';
+    this.code = code;
+  }
+}
+
+/**
+ * The codes that the JavaScript face itself raises; the others are those of `src/error.rs`. A
+ * test compares both lists with `docs/errors.md`.
+ */
+export const faceCodes = [
+  'ERR_IPC_ADDON_NOT_FOUND',
+  'ERR_IPC_ALREADY_LISTENING',
+  'ERR_IPC_ALREADY_RUNNING',
+  'ERR_IPC_ATTEMPTS_EXHAUSTED',
+  'ERR_IPC_CONNECTION_CLOSED',
+  'ERR_IPC_DUPLICATE_REQUEST_ID',
+  'ERR_IPC_INVALID_ARGUMENT',
+  'ERR_IPC_MALFORMED_FRAME',
+  'ERR_IPC_NOT_CONNECTED',
+  'ERR_IPC_QUEUE_CLOSED',
+  'ERR_IPC_REQUEST_TIMEOUT',
+  'ERR_IPC_STALE_CLAIM',
+  'ERR_IPC_UNSERIALIZABLE',
+] as const;
+
+/** An option or argument has the wrong type or lies outside its range. */
+export function invalidArgument(message: string): IpcError {
+  return new IpcError('ERR_IPC_INVALID_ARGUMENT', message);
+}
+
+/**
+ * The error behind what the addon threw. The addon lives in the main realm; test runners load
+ * this file in realms of their own, whose `instanceof Error` has to hold.
+ */
+export function fromNative(thrown: unknown): IpcError {
+  const { code, message } = thrown as { code?: unknown; message?: unknown };
+  return new IpcError(
+    typeof code === 'string' ? code : 'ERR_IPC_INTERNAL',
+    typeof message === 'string' ? message : String(thrown),
+  );
+}
+
+/** The text of whatever a handler threw, as the wire protocol wants it. */
+export function messageOf(thrown: unknown): string {
+  return isError(thrown) ? thrown.message : 'Unknown error';
+}
+
+/** Whether it is an error of any realm. */
+export function isError(value: unknown): value is Error {
+  return value instanceof Error || Object.prototype.toString.call(value) === '[object Error]';
+}

@@ -1,0 +1,177 @@
+import { addon, EventKind, type NativeHub } from './native.js';
+
+/** An endpoint that events are addressed to. Each method takes what its event carries. */
+export interface Endpoint {
+  onFrames?(text: string, runs: number[]): void;
+  onBadFrame?(connection: number, code: string, message: string, id: string | null): void;
+  onConnected?(): void;
+  onConnectFailed?(code: string, message: string): void;
+  onDisconnected?(code: string, message: string): void;
+  onRetryScheduled?(
+    attempt: number,
+    waitMs: number,
+    code: string | null,
+    message: string | null,
+  ): void;
+  onFlushed?(written: number): void;
+  onAccepted?(connection: number, uid: number, pid: number): void;
+  onRefused?(uid: number, pid: number, code: string, message: string): void;
+  onPeerClosed?(connection: number, code: string | null, message: string | null): void;
+  onAcceptFailed?(code: string, message: string): void;
+  onStopped?(cut: number): void;
+  onCompleted?(ticket: number, code: string | null, value: string): void;
+  onDoorbell?(): void;
+}
+
+/** The native side of this JavaScript environment, made when it is first needed. */
+let hub: NativeHub | undefined;
+const endpoints = new Map<number, Endpoint>();
+let holders = 0;
+
+/** The sockets of this environment. */
+export function nativeHub(): NativeHub {
+  if (hub === undefined) {
+    hub = new addon.NativeHub(dispatch);
+    // `process.exit()` skips the hooks in which the addon would remove its socket files.
+    process.once('exit', () => hub?.releasePaths());
+  }
+  return hub;
+}
+
+/** Sends the events of a client, server or connection to `endpoint`. */
+export function attach(key: number, endpoint: Endpoint): void {
+  endpoints.set(key, endpoint);
+}
+
+/** Ends {@link attach}. */
+export function detach(key: number): void {
+  endpoints.delete(key);
+}
+
+/**
+ * One reason for the process to stay alive. Nothing else of the package keeps it: timers and
+ * handles are all unreferenced.
+ */
+export class KeepAlive {
+  #active = false;
+  #referenced = true;
+
+  /** Whether there is something to stay alive for. */
+  set active(active: boolean) {
+    this.#change(() => {
+      this.#active = active;
+    });
+  }
+
+  /** Whether that is to count, as `ref()` and `unref()` say. */
+  set referenced(referenced: boolean) {
+    this.#change(() => {
+      this.#referenced = referenced;
+    });
+  }
+
+  get #holds(): boolean {
+    return this.#active && this.#referenced;
+  }
+
+  #change(change: () => void): void {
+    const before = this.#holds;
+    change();
+    const after = this.#holds;
+    if (before === after) return;
+    holders += after ? 1 : -1;
+    if (holders === (after ? 1 : 0)) nativeHub().setKeepAlive(after);
+  }
+}
+
+/** Runs everything even if a listener throws; the first such error goes on to the process. */
+function dispatch(events: unknown[]): void {
+  let failed = false;
+  let failure: unknown;
+  for (let at = 0; at < events.length; ) {
+    try {
+      at = one(events, at);
+    } catch (error) {
+      if (!failed) failure = error;
+      failed = true;
+      at = resumeAt;
+    }
+  }
+  if (failed) throw failure;
+}
+
+/** Where the event after the current one begins. */
+let resumeAt = 0;
+
+function one(events: unknown[], at: number): number {
+  const kind = events[at] as EventKind;
+  const endpoint = endpoints.get(events[at + 1] as number);
+  const first = at + 2;
+  const next = first + ARGUMENTS[kind];
+  resumeAt = next;
+  // biome-ignore lint/suspicious/noExplicitAny: the addon and this table agree on the types.
+  const a = events as any[];
+  switch (kind) {
+    case EventKind.Frames:
+      endpoint?.onFrames?.(a[first], a[first + 1]);
+      break;
+    case EventKind.BadFrame:
+      endpoint?.onBadFrame?.(a[first], a[first + 1], a[first + 2], a[first + 3]);
+      break;
+    case EventKind.Connected:
+      endpoint?.onConnected?.();
+      break;
+    case EventKind.ConnectFailed:
+      endpoint?.onConnectFailed?.(a[first], a[first + 1]);
+      break;
+    case EventKind.Disconnected:
+      endpoint?.onDisconnected?.(a[first], a[first + 1]);
+      break;
+    case EventKind.RetryScheduled:
+      endpoint?.onRetryScheduled?.(a[first], a[first + 1], a[first + 2], a[first + 3]);
+      break;
+    case EventKind.Flushed:
+      endpoint?.onFlushed?.(a[first]);
+      break;
+    case EventKind.Accepted:
+      endpoint?.onAccepted?.(a[first], a[first + 1], a[first + 2]);
+      break;
+    case EventKind.Refused:
+      endpoint?.onRefused?.(a[first], a[first + 1], a[first + 2], a[first + 3]);
+      break;
+    case EventKind.PeerClosed:
+      endpoint?.onPeerClosed?.(a[first], a[first + 1], a[first + 2]);
+      break;
+    case EventKind.AcceptFailed:
+      endpoint?.onAcceptFailed?.(a[first], a[first + 1]);
+      break;
+    case EventKind.Stopped:
+      endpoint?.onStopped?.(a[first]);
+      break;
+    case EventKind.Completed:
+      endpoint?.onCompleted?.(a[first], a[first + 1], a[first + 2]);
+      break;
+    case EventKind.Doorbell:
+      endpoint?.onDoorbell?.();
+      break;
+  }
+  return next;
+}
+
+/** Elements of each event behind its kind and its endpoint. */
+const ARGUMENTS: Record<EventKind, number> = {
+  [EventKind.Frames]: 2,
+  [EventKind.BadFrame]: 4,
+  [EventKind.Connected]: 0,
+  [EventKind.ConnectFailed]: 2,
+  [EventKind.Disconnected]: 2,
+  [EventKind.RetryScheduled]: 4,
+  [EventKind.Flushed]: 1,
+  [EventKind.Accepted]: 3,
+  [EventKind.Refused]: 4,
+  [EventKind.PeerClosed]: 3,
+  [EventKind.AcceptFailed]: 2,
+  [EventKind.Stopped]: 1,
+  [EventKind.Completed]: 3,
+  [EventKind.Doorbell]: 0,
+};

@@ -1,0 +1,28 @@
+import { addon } from './native.js';
+
+/** What `src/limits.rs` defines: every default and every bound, once. The unit ends the name. */
+interface Limits {
+  readonly frameBytesMax: number;
+  readonly textBytesMax: number;
+  readonly serverOutboundBytesMax: number;
+  readonly requestTimeoutMs: number;
+  readonly deadlineMs: number;
+  readonly retentionHours: number;
+  readonly batchSize: number;
+  readonly pollIntervalMs: number;
+  readonly attemptsMax: number;
+  readonly retryDelayMs: number;
+  readonly retryDelayMsMax: number;
+  readonly leaseMs: number;
+  readonly cleanupIntervalMs: number;
+  readonly settleDelayMs: number;
+  readonly settleCountMax: number;
+  readonly failuresInRowMax: number;
+  readonly pauseMsMax: number;
+  readonly rememberedMessagesMax: number;
+  readonly turnMs: number;
+  readonly turnMessagesMax: number;
+}
+
+/** Those of the core that this face uses too. */
+export const limits: Limits = Object.freeze(JSON.parse(addon.limits()) as Limits);

@@ -1,0 +1,193 @@
+/**
+ * The only file that loads the native addon. The interfaces describe what `src/binding/` exports.
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { IpcError } from './errors.js';
+
+/** First element of each event in the dispatcher's array; see `Kind` in `src/binding/hub.rs`. */
+export enum EventKind {
+  Frames,
+  BadFrame,
+  Connected,
+  ConnectFailed,
+  Disconnected,
+  RetryScheduled,
+  Flushed,
+  Accepted,
+  Refused,
+  PeerClosed,
+  AcceptFailed,
+  Stopped,
+  Completed,
+  Doorbell,
+}
+
+export interface NativeServerOptions {
+  path: string;
+  mode?: number;
+  maxConnections?: number;
+  maxFrameBytes?: number;
+  frameTimeoutMs?: number;
+  highWaterMark?: number;
+  maxOutboundBytes?: number;
+  allowedUids?: number[];
+  /** Given: messages have to satisfy the schema, as the zod with these properties would judge. */
+  validate?: NativeDialect;
+}
+
+/** What the core has to know of a zod to judge as it does. */
+export interface NativeDialect {
+  infinityIsNumber: boolean;
+  safeIntegers: boolean;
+}
+
+export interface NativeClientOptions {
+  path: string;
+  connectTimeoutMs?: number;
+  refusalGraceMs?: number;
+  /** Negative: never reconnect. */
+  reconnectDelayMs?: number;
+  maxReconnectDelayMs?: number;
+  maxFrameBytes?: number;
+  maxOutboundBytes?: number;
+}
+
+export interface NativeServerStats {
+  connections: number;
+  accepted: number;
+  refused: number;
+  framesReceived: number;
+  badFrames: number;
+  bytesReceived: number;
+  framesSent: number;
+  outboundBytes: number;
+  inFlight: number;
+  stalledConnections: number;
+}
+
+export interface NativeClientStats {
+  connections: number;
+  framesSent: number;
+  framesReceived: number;
+  bytesReceived: number;
+  outboundBytes: number;
+}
+
+export interface NativeHub {
+  readonly separator: number;
+  setKeepAlive(alive: boolean): void;
+  listen(options: NativeServerOptions): number;
+  stop(server: number, deadlineMs: number): void;
+  releasePaths(): void;
+  settle(server: number, connection: number, count: number): void;
+  serverStats(server: number): NativeServerStats | null;
+  disconnectPeer(connection: number): void;
+  client(options: NativeClientOptions): number;
+  connect(client: number): void;
+  disconnect(client: number): void;
+  dropClient(client: number): void;
+  isConnected(client: number): boolean;
+  setListening(client: number, listening: boolean): void;
+  clientStats(client: number): NativeClientStats | null;
+  write(connection: number, text: string): number;
+}
+
+export interface NativeQueueOptions {
+  path: string;
+  fullDurability: boolean;
+  busyTimeoutMs?: number;
+  /** Given: messages have to satisfy the schema, as the zod with these properties would judge. */
+  validate?: NativeDialect;
+}
+
+/** Methods that end in `Later` run on the worker thread; `Completed` brings their result. */
+export interface NativeQueue {
+  readonly key: number;
+  enqueue(id: string, type: string, payload: string, timestamp: number): void;
+  enqueueMany(messages: string): number;
+  /** Message `n` of the array has the ticket `firstTicket + n`. */
+  enqueueLater(firstTicket: number, messages: string): void;
+  dequeue(limit: number): string;
+  markProcessed(id: string): void;
+  markProcessedMany(ids: string[]): number;
+  cleanup(retentionHours: number): number;
+  claim(limit: number, leaseMs: number): string;
+  complete(id: string, token: number): boolean;
+  fail(
+    id: string,
+    token: number,
+    error: string,
+    attemptsMax: number,
+    retryDelayMs: number,
+    retryDelayMsMax: number,
+  ): string;
+  release(id: string, token: number): boolean;
+  extend(id: string, token: number, leaseMs: number): boolean;
+  deadLetters(limit: number, offset: number): string;
+  redrive(ids?: string[]): number;
+  purgeDead(ids?: string[]): number;
+  stats(): string;
+  compact(): void;
+  claimLater(ticket: number, limit: number, leaseMs: number): void;
+  settleLater(ticket: number, request: string): void;
+  extendLater(ticket: number, claims: string, leaseMs: number): void;
+  cleanupLater(ticket: number, retentionHours: number): void;
+  /** Whether `Doorbell` tells of other processes' writes; false where the system cannot. */
+  watch(on: boolean): boolean;
+  close(): void;
+  /** After `close`: nobody waits for results any more. */
+  forget(): void;
+}
+
+export interface Addon {
+  NativeHub: new (dispatch: (events: unknown[]) => void) => NativeHub;
+  NativeQueue: new (hub: NativeHub, options: NativeQueueOptions) => NativeQueue;
+  /** The rule table of all schemas, as JSON. */
+  rules(): string;
+  /** Every default and bound of `src/limits.rs` as JSON, its name in camel case. */
+  limits(): string;
+}
+
+/** The builds that may fit this process, the likelier one first. */
+function targets(): string[] {
+  const base = `${process.platform}-${process.arch}`;
+  return process.platform === 'linux' ? [`${base}-gnu`, `${base}-musl`] : [base];
+}
+
+/**
+ * The build that fits this process. Only the error needs it: the report that tells glibc from
+ * musl takes milliseconds to make, trying both takes none.
+ */
+function fittingTarget(): string {
+  const [likelier, other] = targets() as [string, string?];
+  if (other === undefined) return likelier;
+  const report = process.report?.getReport() as
+    | { header?: { glibcVersionRuntime?: string } }
+    | undefined;
+  return report?.header?.glibcVersionRuntime === undefined ? other : likelier;
+}
+
+function load(): Addon {
+  const failures: unknown[] = [];
+  for (const target of targets()) {
+    const beside = join(__dirname, '..', `flowtrace-ipc.${target}.node`);
+    for (const name of existsSync(beside) ? [beside] : [`@flowtrace/ipc-${target}`]) {
+      try {
+        return require(name) as Addon;
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  }
+  const target = fittingTarget();
+  throw new IpcError(
+    'ERR_IPC_ADDON_NOT_FOUND',
+    `@flowtrace/ipc found no native addon for ${target} (Node ${process.version}). Install the ` +
+      `package @flowtrace/ipc-${target}; if your package manager was told to leave out optional ` +
+      'dependencies, allow them. README.md lists the platforms that have one.',
+    { cause: failures.length > 1 ? new AggregateError(failures) : failures[0] },
+  );
+}
+
+export const addon: Addon = load();

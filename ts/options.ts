@@ -1,0 +1,60 @@
+import { invalidArgument } from './errors.js';
+
+/** Largest delay that timers of JavaScript take, in milliseconds. */
+export const DELAY_MS_MAX = 2 ** 31 - 1;
+
+interface Range {
+  min: number;
+  max: number;
+  /** Whether `Infinity` is allowed too, in the sense of "no limit". */
+  infinite?: boolean;
+}
+
+/** A whole number within a range, or the default when it is missing. */
+export function wholeNumber<Default>(
+  name: string,
+  value: unknown,
+  fallback: Default,
+  { min, max, infinite = false }: Range,
+): number | Default {
+  if (value === undefined) return fallback;
+  if (infinite && value === Number.POSITIVE_INFINITY) return value;
+  if (!Number.isInteger(value) || (value as number) < min || (value as number) > max) {
+    throw invalidArgument(
+      `${name} must be a whole number from ${min} to ${max}, not ${describe(value)}`,
+    );
+  }
+  return value as number;
+}
+
+/** A non-empty string. */
+export function text(name: string, value: unknown): string {
+  if (typeof value !== 'string' || value === '') {
+    throw invalidArgument(`${name} must be a non-empty string, not ${describe(value)}`);
+  }
+  return value;
+}
+
+/** An options object. */
+export function object(name: string, value: unknown): object {
+  if (typeof value !== 'object' || value === null) {
+    throw invalidArgument(`${name} must be an object, not ${describe(value)}`);
+  }
+  return value;
+}
+
+/** A function. */
+export function callable(name: string, value: unknown): void {
+  if (typeof value !== 'function') {
+    throw invalidArgument(`${name} must be a function, not ${describe(value)}`);
+  }
+}
+
+/** A value in an error message, cut to a readable length. */
+export function describe(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 100));
+  if (typeof value === 'object' && value !== null)
+    return Array.isArray(value) ? 'an array' : 'an object';
+  if (typeof value === 'function') return 'a function';
+  return String(value);
+}

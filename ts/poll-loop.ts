@@ -1,0 +1,603 @@
+import { IpcError } from './errors.js';
+import { limits } from './limits.js';
+import {
+  type Claimed,
+  type FailedClaim,
+  isThenable,
+  type MessageSource,
+  type Settled,
+  type SettleReport,
+} from './message-source.js';
+import { nextTurn, type PollClock } from './poll-clock.js';
+import type { QueueMessage } from './types.js';
+
+/** What the loop was doing when something failed. */
+export type PollerPhase = 'claim' | 'handle' | 'settle' | 'extend' | 'cleanup';
+
+/** The poller as its loop sees it: the handler, which may throw, and whom to tell, which do not. */
+export interface PollLoopHost {
+  handle(claim: Claimed, loop: PollLoop): unknown;
+  failed(error: unknown, phase: PollerPhase, message?: QueueMessage): void;
+  dead(message: QueueMessage, attempts: number, error: unknown): void;
+  drained(handled: number): void;
+}
+
+/** The options that concern the loop, complete and checked. */
+export interface PollLoopOptions {
+  readonly pollIntervalMs: number;
+  readonly batchSize: number;
+  readonly concurrency: number;
+  readonly leaseMs: number;
+  readonly maxAttempts: number;
+  readonly retryDelayMs: number;
+  readonly cleanupIntervalMs: number;
+  readonly retentionHours: number | undefined;
+}
+
+/** A failed message together with the very value that its handler threw. */
+interface Failure extends FailedClaim {
+  readonly thrown: unknown;
+}
+
+/** The next batch, claimed while this one is being handled. */
+interface Ahead {
+  readonly promise: Promise<Claimed[]>;
+  claims: Claimed[];
+  dropped: boolean;
+}
+
+/**
+ * One life of a poller, from `start()` to `stop()`: polls, drains, waits, and polls again.
+ *
+ * Invariants:
+ * - At most one cycle runs at a time, and between two cycles exactly one timer is pending.
+ * - After `halt()` no handler is started, and every claim whose handler never started is released.
+ * - Nothing awaits unless there is something to wait for: a queue that answers at once is asked
+ *   inside the timer's own callback, and an empty poll has scheduled the next one when it returns.
+ * - No failure of the source, a handler or a listener ends the loop.
+ */
+export class PollLoop {
+  /** Resolves when the loop was halted, its handlers are done and their outcomes settled. */
+  readonly finished: Promise<void>;
+  #finish!: () => void;
+  #isFinished = false;
+
+  readonly #source: MessageSource;
+  readonly #options: PollLoopOptions;
+  readonly #clock: PollClock;
+  readonly #host: PollLoopHost;
+
+  #active = true;
+  #abandoned = false;
+  #cycling = false;
+  /** Cancels the timer of the next poll, between two cycles. */
+  #cancelPoll: (() => void) | undefined;
+  #cancelPulse: (() => void) | undefined;
+  #cancelSettle: (() => void) | undefined;
+  #muteDoorbell: () => void = () => {};
+  /** Whether the pending poll may be brought forward: not after a failure. */
+  #dozing = false;
+  #rung = false;
+
+  #unstarted: Claimed[] = [];
+  readonly #inHand = new Set<Claimed>();
+  #ahead: Ahead | undefined;
+  #discarding: Promise<unknown> | undefined;
+  #outbox = emptyOutbox();
+  #settling: Promise<void> | undefined;
+  /** Whether more was to be settled while a call was under way. */
+  #flushAgain = false;
+  #settleFailed = false;
+  #extending = false;
+
+  #cleaning: Promise<void> | undefined;
+  #cleaned = false;
+  #cleanupDueAt: number;
+  #drainedOnce = false;
+
+  /** Polls that failed one after the other. */
+  #faults = 0;
+  /** Messages that failed since a handler last succeeded. */
+  readonly #failedInRow = new Set<string>();
+  /** Pauses since a handler last succeeded. */
+  #pauses = 0;
+  #pausing = false;
+
+  #turnStartedAt = 0;
+  #turnMessages = 0;
+
+  constructor(
+    source: MessageSource,
+    options: PollLoopOptions,
+    clock: PollClock,
+    host: PollLoopHost,
+  ) {
+    this.#source = source;
+    this.#options = options;
+    this.#clock = clock;
+    this.#host = host;
+    this.#cleanupDueAt = clock.now() + options.cleanupIntervalMs;
+    this.finished = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+  }
+
+  get isFinished(): boolean {
+    return this.#isFinished;
+  }
+
+  /** Whether the handler of this message was started and has not ended. */
+  isHandling(claim: Claimed): boolean {
+    return this.#inHand.has(claim);
+  }
+
+  /** Polls at once, or when the loop before this one is out of the way. */
+  begin(previous: Promise<void> | undefined): void {
+    try {
+      this.#muteDoorbell = this.#source.onDoorbell(() => this.#ring());
+    } catch (error) {
+      // The interval is the fallback for every platform and queue without a doorbell.
+      this.#host.failed(error, 'claim');
+    }
+    if (previous === undefined) {
+      void this.#cycle();
+    } else {
+      this.#cycling = true;
+      this.#keepPulse();
+      void previous.then(() => this.#cycle());
+    }
+  }
+
+  /** Starts nothing more. What is claimed and not started is free for others at once. */
+  halt(): void {
+    if (!this.#active) return;
+    this.#active = false;
+    this.#muteDoorbell();
+    this.#release(this.#unstarted.splice(0));
+    this.#dropAhead();
+    if (this.#cycling) return;
+    this.#cancelPoll?.();
+    this.#cancelPoll = undefined;
+    void this.#windDown();
+  }
+
+  /** Nobody waits for the handlers any more: nothing of this loop keeps the process alive. */
+  abandon(): void {
+    this.#abandoned = true;
+    this.#cancelPulse?.();
+    this.#cancelPulse = undefined;
+  }
+
+  async #windDown(): Promise<void> {
+    if (this.#discarding !== undefined) await this.#discarding;
+    if (this.#hasUnsettled()) {
+      this.#settleFailed = false;
+      await this.#settleAll();
+    }
+    if (this.#cleaning !== undefined) await this.#cleaning;
+    this.#cancelSettle?.();
+    this.#cancelPulse?.();
+    this.#cancelPulse = undefined;
+    this.#isFinished = true;
+    this.#finish();
+  }
+
+  // --- polling ---------------------------------------------------------------------------------
+
+  async #cycle(): Promise<void> {
+    this.#cycling = true;
+    this.#dozing = false;
+    this.#beginTurn();
+    let handled = 0;
+    let drained = false;
+    let faulty = false;
+    try {
+      if (this.#hasUnsettled()) {
+        this.#settleFailed = false;
+        await this.#settleAll();
+      }
+      faulty = this.#settleFailed;
+      this.#rung = false;
+      if (this.#active && !faulty) this.#source.drainStarted?.();
+      while (this.#active && !this.#pausing && !faulty) {
+        // After a pause one message shows whether handlers work again, at the price of one attempt.
+        const limit = this.#pauses > 0 ? 1 : this.#options.batchSize;
+        const claiming = this.#takeAhead() ?? this.#source.claim(limit, this.#options.leaseMs);
+        if (isThenable(claiming)) this.#keepPulse();
+        const claims = isThenable(claiming) ? await claiming : claiming;
+        if (!this.#active) {
+          this.#release(claims);
+          break;
+        }
+        // Counted now, because handling empties the array.
+        const count = claims.length;
+        handled += count;
+        if (count > 0) {
+          if (count >= limit && this.#source.leases && this.#pauses === 0) this.#claimAhead(limit);
+          await this.#handleBatch(claims);
+        }
+        this.#cleanupIfDue();
+        if (count < limit && !this.#pausing) {
+          drained = true;
+          break;
+        }
+        // With the next batch already claimed, settling this one and handling that one overlap:
+        // the source serves them in order, so that what waits to be settled stays bounded.
+        if (this.#ahead === undefined && this.#hasUnsettled()) await this.#settleAll();
+        faulty = this.#settleFailed;
+        if (this.#isTurnOver()) await this.#yieldTurn();
+      }
+    } catch (error) {
+      faulty = true;
+      this.#host.failed(error, 'claim');
+    }
+    this.#dropAhead();
+    if (this.#hasUnsettled() && !this.#settleFailed) {
+      await this.#settleAll();
+      faulty ||= this.#settleFailed;
+    }
+    this.#endCycle(handled, drained, faulty);
+  }
+
+  #endCycle(handled: number, drained: boolean, faulty: boolean): void {
+    this.#cycling = false;
+    if (!this.#active) {
+      void this.#windDown();
+      return;
+    }
+    if (!this.#hasUnsettled()) {
+      this.#cancelPulse?.();
+      this.#cancelPulse = undefined;
+    }
+    if (drained && !faulty) {
+      if (!this.#cleaned) this.#cleanup();
+      if (handled > 0 || !this.#drainedOnce) this.#host.drained(handled);
+      this.#drainedOnce = true;
+      // A listener may have stopped the poller.
+      if (!this.#active) return;
+    }
+    const { pollIntervalMs, retryDelayMs } = this.#options;
+    if (faulty) {
+      const longestMs = Math.max(pollIntervalMs, limits.pauseMsMax);
+      this.#pollAfter(Math.min(pollIntervalMs * 2 ** this.#faults, longestMs), false);
+      this.#faults += 1;
+      return;
+    }
+    this.#faults = 0;
+    if (this.#pausing) {
+      this.#pausing = false;
+      this.#pollAfter(Math.min(retryDelayMs * 2 ** (this.#pauses - 1), limits.pauseMsMax), false);
+    } else if (this.#rung) {
+      void this.#cycle();
+    } else {
+      this.#pollAfter(pollIntervalMs, true);
+    }
+  }
+
+  #pollAfter(delayMs: number, dozing: boolean): void {
+    this.#dozing = dozing;
+    this.#cancelPoll = this.#clock.schedule(delayMs, () => {
+      this.#cancelPoll = undefined;
+      void this.#cycle();
+    });
+  }
+
+  /** However often it rings during a poll, one more poll sees everything that it announced. */
+  #ring(): void {
+    if (!this.#active) return;
+    this.#rung = true;
+    if (!this.#dozing) return;
+    this.#cancelPoll?.();
+    this.#cancelPoll = undefined;
+    void this.#cycle();
+  }
+
+  #claimAhead(limit: number): void {
+    const claim = async () => this.#source.claim(limit, this.#options.leaseMs);
+    const ahead: Ahead = {
+      claims: [],
+      dropped: false,
+      promise: claim().then((claims) => {
+        if (ahead.dropped) {
+          this.#release(claims);
+          return [];
+        }
+        ahead.claims = claims;
+        return claims;
+      }),
+    };
+    // A failure is dealt with when the batch is taken; until then nobody awaits it.
+    ahead.promise.catch(() => {});
+    this.#ahead = ahead;
+  }
+
+  #takeAhead(): Promise<Claimed[]> | undefined {
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    return ahead?.promise;
+  }
+
+  #dropAhead(): void {
+    const ahead = this.#ahead;
+    if (ahead === undefined) return;
+    this.#ahead = undefined;
+    ahead.dropped = true;
+    this.#release(ahead.claims.splice(0));
+    this.#discarding = ahead.promise.catch(() => {});
+  }
+
+  // --- handling --------------------------------------------------------------------------------
+
+  async #handleBatch(claims: Claimed[]): Promise<void> {
+    this.#unstarted = claims;
+    this.#keepPulse();
+    const lanes = Math.min(this.#options.concurrency, claims.length);
+    if (lanes === 1) await this.#lane();
+    else await Promise.all(Array.from({ length: lanes }, () => this.#lane()));
+    // A pause, or a source that fails to settle, leaves the rest of the batch.
+    this.#release(this.#unstarted.splice(0));
+  }
+
+  /** Handles message after message until the batch has no more. */
+  async #lane(): Promise<void> {
+    while (this.#active && !this.#pausing && !this.#settleFailed) {
+      const claim = this.#unstarted.shift();
+      if (claim === undefined) return;
+      this.#inHand.add(claim);
+      try {
+        this.#refuseExhausted(claim);
+        await this.#host.handle(claim, this);
+        this.#succeeded(claim);
+      } catch (error) {
+        this.#failed(claim, error);
+      }
+      this.#inHand.delete(claim);
+      this.#turnMessages += 1;
+      if (outboxCount(this.#outbox) >= this.#source.settleCountMax) {
+        const settling = this.#flush();
+        // Without leases the next message has to wait until this one is marked.
+        if (settling !== undefined && !this.#source.leases) await this.#settleAll();
+      } else {
+        this.#cancelSettle ??= this.#clock.schedule(limits.settleDelayMs, () => {
+          this.#cancelSettle = undefined;
+          this.#flush();
+        });
+      }
+      if (this.#unstarted.length > 0 && this.#isTurnOver()) await this.#yieldTurn();
+    }
+  }
+
+  /**
+   * A source with leases counts deliveries whose process was killed, too. A message that used up
+   * its attempts that way is likely to be what kills: it is not handed to the handler once more.
+   */
+  #refuseExhausted({ attempt }: Claimed): void {
+    if (!this.#source.leases || attempt <= this.#options.maxAttempts) return;
+    throw new IpcError(
+      'ERR_IPC_ATTEMPTS_EXHAUSTED',
+      `The message was delivered ${attempt - 1} times, and each time its handler was cut short`,
+    );
+  }
+
+  #succeeded(claim: Claimed): void {
+    this.#failedInRow.clear();
+    this.#pauses = 0;
+    this.#outbox.completed.push(claim);
+  }
+
+  /**
+   * One poison message has its own backoff. When many different ones fail and none succeeds in
+   * between, it is likelier that something all handlers need is down; going on would only use up
+   * the attempts of the whole backlog. The bound exceeds a batch, so that a batch of poison
+   * messages alone does not delay the others.
+   */
+  #failed(claim: Claimed, thrown: unknown): void {
+    this.#outbox.failed.push({ claim, error: describe(thrown), thrown });
+    if (this.#pauses === 0) this.#failedInRow.add(claim.message.id);
+    const bound = Math.max(limits.failuresInRowMax, 2 * this.#options.batchSize);
+    if ((this.#failedInRow.size >= bound || this.#pauses > 0) && !this.#pausing) {
+      this.#pausing = true;
+      this.#pauses += 1;
+    }
+    this.#host.failed(thrown, 'handle', claim.message);
+  }
+
+  // --- settling --------------------------------------------------------------------------------
+
+  #hasUnsettled(): boolean {
+    return this.#settling !== undefined || outboxCount(this.#outbox) > 0;
+  }
+
+  #release(claims: Claimed[]): void {
+    if (claims.length === 0) return;
+    this.#outbox.released.push(...claims);
+    this.#flush();
+  }
+
+  /**
+   * Settles all that waits; one call at a time, so that the outcomes arrive in order, and none
+   * after a failure until the next poll.
+   */
+  #flush(): Promise<void> | undefined {
+    if (this.#settling !== undefined) {
+      this.#flushAgain = true;
+      return this.#settling;
+    }
+    this.#flushAgain = false;
+    if (this.#settleFailed || outboxCount(this.#outbox) === 0) return undefined;
+    this.#cancelSettle?.();
+    this.#cancelSettle = undefined;
+    const settled = this.#outbox;
+    this.#outbox = emptyOutbox();
+    try {
+      const report = this.#source.settle(settled);
+      if (!isThenable(report)) {
+        this.#settled(settled, report);
+        return undefined;
+      }
+      this.#settling = Promise.resolve(report)
+        .then(
+          (report) => this.#settled(settled, report),
+          (error) => this.#unsettled(settled, error),
+        )
+        .then(() => {
+          this.#settling = undefined;
+          return this.#flushAgain ? this.#flush() : undefined;
+        });
+      return this.#settling;
+    } catch (error) {
+      this.#unsettled(settled, error);
+      return undefined;
+    }
+  }
+
+  /** Settles until nothing waits, or until the source fails. */
+  async #settleAll(): Promise<void> {
+    while (this.#hasUnsettled() && !this.#settleFailed) await this.#flush();
+  }
+
+  #settled(settled: Outbox, report: SettleReport): void {
+    for (const { claim, dead } of report.failed) {
+      if (!dead) continue;
+      const failure = settled.failed.find((failure) => failure.claim === claim);
+      this.#host.dead(claim.message, claim.attempt, failure?.thrown);
+    }
+    for (const claim of report.stale) {
+      // Of those that were given back unhandled nothing is lost.
+      if (!settled.released.includes(claim)) this.#lost(claim.message, 'settle');
+    }
+    for (const { claim, error } of report.unmarked) {
+      this.#host.failed(error, 'settle', claim.message);
+    }
+  }
+
+  /** The outcomes are kept, and with them their leases, until the next poll tries again. */
+  #unsettled(settled: Outbox, error: unknown): void {
+    this.#settleFailed = true;
+    this.#outbox.completed.unshift(...settled.completed);
+    this.#outbox.failed.unshift(...settled.failed);
+    this.#outbox.released.unshift(...settled.released);
+    this.#host.failed(error, 'settle');
+  }
+
+  #lost(message: QueueMessage, phase: PollerPhase): void {
+    const text = `The claim on message ${message.id} was lost: it may be delivered again.`;
+    this.#host.failed(new IpcError('ERR_IPC_STALE_CLAIM', text), phase, message);
+  }
+
+  // --- while handlers run ----------------------------------------------------------------------
+
+  /**
+   * A timer that runs as long as messages are in hand. It extends their leases, a third of a lease
+   * apart so that two may fail, and keeps the process alive while a handler waits for something
+   * that does not. It is one of the global timers, and not some other handle, so that a test
+   * that fakes them and forgets to stop its poller can still end.
+   */
+  #keepPulse(): void {
+    if (this.#cancelPulse !== undefined || this.#abandoned) return;
+    const { leaseMs, pollIntervalMs } = this.#options;
+    const periodMs = this.#source.leases ? leaseMs / 3 : pollIntervalMs;
+    this.#cancelPulse = this.#clock.schedule(periodMs, () => {
+      this.#cancelPulse = undefined;
+      if (this.#source.leases) void this.#extendLeases();
+      if (this.#cycling || this.#hasUnsettled()) this.#keepPulse();
+    });
+  }
+
+  async #extendLeases(): Promise<void> {
+    const claims = [
+      ...this.#inHand,
+      ...this.#unstarted,
+      ...(this.#ahead?.claims ?? []),
+      ...this.#outbox.completed,
+      ...this.#outbox.failed.map(({ claim }) => claim),
+    ];
+    if (claims.length === 0 || this.#extending) return;
+    this.#extending = true;
+    try {
+      const lost = new Set(await this.#source.extend(claims, this.#options.leaseMs));
+      if (lost.size > 0) {
+        // Somebody else has them now. One whose handler runs is reported when it is settled.
+        this.#unstarted = this.#unstarted.filter((claim) => !lost.has(claim));
+        if (this.#ahead !== undefined) {
+          const kept = this.#ahead.claims.filter((claim) => !lost.has(claim));
+          this.#ahead.claims.splice(0, Number.POSITIVE_INFINITY, ...kept);
+        }
+      }
+    } catch (error) {
+      this.#host.failed(error, 'extend');
+    }
+    this.#extending = false;
+  }
+
+  // --- housekeeping ----------------------------------------------------------------------------
+
+  #cleanupIfDue(): void {
+    // Under continuous work the queue is never drained, and still has to be cleaned.
+    if (this.#clock.now() >= this.#cleanupDueAt) this.#cleanup();
+  }
+
+  /** Runs beside the loop; a failure waits for the next time, since nothing depends on it. */
+  #cleanup(): void {
+    if (this.#cleaning !== undefined) return;
+    this.#cleaned = true;
+    this.#cleanupDueAt = this.#clock.now() + this.#options.cleanupIntervalMs;
+    try {
+      const cleaning = this.#source.cleanup(this.#options.retentionHours);
+      if (!isThenable(cleaning)) return;
+      this.#cleaning = Promise.resolve(cleaning)
+        .then(
+          () => {},
+          (error) => this.#host.failed(error, 'cleanup'),
+        )
+        .then(() => {
+          this.#cleaning = undefined;
+        });
+    } catch (error) {
+      this.#host.failed(error, 'cleanup');
+    }
+  }
+
+  #beginTurn(): void {
+    this.#turnStartedAt = Date.now();
+    this.#turnMessages = 0;
+  }
+
+  /**
+   * Handlers that resolve at once would keep the loop in microtasks, where no timer and no socket
+   * has its turn. The date decides, and where it stands still (fake timers) the count.
+   */
+  #isTurnOver(): boolean {
+    const elapsed = Date.now() - this.#turnStartedAt;
+    return elapsed < 0 || elapsed >= limits.turnMs || this.#turnMessages >= limits.turnMessagesMax;
+  }
+
+  async #yieldTurn(): Promise<void> {
+    await nextTurn();
+    this.#beginTurn();
+  }
+}
+
+interface Outbox extends Settled {
+  failed: Failure[];
+}
+
+function emptyOutbox(): Outbox {
+  return { completed: [], failed: [], released: [] };
+}
+
+function outboxCount({ completed, failed, released }: Settled): number {
+  return completed.length + failed.length + released.length;
+}
+
+/** What a handler threw, as text for people. */
+function describe(thrown: unknown): string {
+  if (typeof thrown === 'string') return thrown;
+  try {
+    const { message } = Object(thrown) as { message?: unknown };
+    if (typeof message === 'string') return message;
+  } catch {
+    // A getter or a proxy of the user's: there is nothing to show.
+  }
+  return 'Unknown error';
+}

@@ -1,0 +1,602 @@
+import { dialectOfInstalledZod } from './dialect.js';
+import { Emitter } from './emitter.js';
+import { fromNative, IpcError, invalidArgument, messageOf } from './errors.js';
+import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
+import { MalformedFrame, Outbox, parseBatch, stringify } from './frames.js';
+import { limits } from './limits.js';
+import type { NativeServerOptions, NativeServerStats } from './native.js';
+import { callable, DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
+import type { DeadlineOptions, IPCMessage } from './types.js';
+
+/**
+ * Receives messages. Declared as a method, so that handlers with narrower parameters fit; a
+ * result is ignored.
+ */
+export type MessageHandler = {
+  handle(message: IPCMessage): unknown;
+}['handle'];
+
+/**
+ * Receives messages and answers them. Its result, an object, becomes the reply `{ id, ...result }`
+ * to a message with an `id`; `undefined` sends none.
+ */
+export type RequestHandler = {
+  handle(message: IPCMessage): unknown;
+}['handle'];
+
+/** Options of {@link UnixSocketServer}. */
+export interface UnixSocketServerConfig {
+  /** Path of the socket file; at most 107 bytes on Linux, 103 on macOS. */
+  socketPath: string;
+  /** Clients served at once; more are refused with a typed error. Default 100. */
+  maxConnections?: number;
+  /** Longest message, in bytes of JSON; a longer one closes its connection. Default 64 MiB. */
+  maxFrameBytes?: number;
+  /** Messages in handlers, or waiting for one, at which reading pauses. Default 1024. */
+  highWaterMark?: number;
+  /** Handlers that run at once. Default unlimited, that is `highWaterMark`. */
+  concurrency?: number;
+  /** Permission bits of the socket file. Default 0o600. */
+  mode?: number;
+  /** Users that are served. Default one's own and root; `'any'` serves everybody. */
+  allowedUids?: readonly number[] | 'any';
+  /** Milliseconds within which a begun frame must be complete. Default 30000. */
+  frameTimeoutMs?: number;
+  /** Bytes of replies that may wait for one client; more closes its connection. Default 64 MiB. */
+  maxOutboundBytes?: number;
+  /**
+   * Whether messages must satisfy `QueueMessageSchema`. One that does not is an `error` event and,
+   * with a request handler, a failed reply; no handler sees it. Default false.
+   */
+  validate?: boolean;
+}
+
+/** A client of the server. */
+export interface ConnectionInfo {
+  /** Unique in this process. */
+  id: number;
+  /** User id of the client's process, as the kernel says. */
+  uid: number;
+  /** Process id of the client, as the kernel says; 0 where the system does not tell. */
+  pid: number;
+}
+
+/** Events of {@link UnixSocketServer}, with what listeners receive. */
+export interface UnixSocketServerEvents {
+  /** `start()` has succeeded. */
+  listening: [];
+  /** `stop()` has come to its end. */
+  close: [];
+  /** A client connected. */
+  connection: [connection: ConnectionInfo];
+  /** A client's connection ended; with an error if it was cut for a reason. */
+  disconnect: [connection: ConnectionInfo, error: IpcError | undefined];
+  /**
+   * Something went wrong that the server survives: a handler threw, a frame was no JSON, a client
+   * was refused, replies piled up. Without a listener, errors of handlers go to `console.error`.
+   */
+  error: [error: unknown, connection: ConnectionInfo | undefined];
+}
+
+/** Counters of {@link UnixSocketServer} since `start()`. */
+export interface UnixSocketServerStats {
+  /** Whether the server accepts connections. */
+  listening: boolean;
+  /** Connections now. */
+  connections: number;
+  /** Connections accepted. */
+  accepted: number;
+  /** Connections refused, over `maxConnections` or by `allowedUids`. */
+  refused: number;
+  /** Messages received, malformed ones included. */
+  messagesReceived: number;
+  /** Messages that were not JSON. */
+  malformed: number;
+  /** Bytes received. */
+  bytesReceived: number;
+  /** Replies sent. */
+  messagesSent: number;
+  /** Messages in handlers or waiting for one. */
+  inFlight: number;
+  /** Handlers that threw. */
+  handlerErrors: number;
+  /** Messages that came while no handler was set. */
+  unhandled: number;
+  /** Bytes of replies that wait for clients. */
+  outboundBytes: number;
+  /** Connections that are not read because of `highWaterMark`. */
+  stalledConnections: number;
+}
+
+const NO_STATS = Object.freeze({
+  connections: 0,
+  accepted: 0,
+  refused: 0,
+  framesReceived: 0,
+  badFrames: 0,
+  bytesReceived: 0,
+  framesSent: 0,
+  outboundBytes: 0,
+  inFlight: 0,
+  stalledConnections: 0,
+});
+
+/**
+ * The receiving side of the fast channel.
+ *
+ * A listening server keeps the process alive. Errors of handlers never end the process.
+ */
+export class UnixSocketServer extends Emitter<UnixSocketServerEvents> {
+  readonly #options: NativeServerOptions;
+  readonly #concurrency: number;
+  readonly #maxReplyBytes: number;
+  #messageHandler: MessageHandler | undefined;
+  #requestHandler: RequestHandler | undefined;
+  #run: Run | undefined;
+  /** The run that was stopped last; its end is what a further `stop()` waits for. */
+  #stopping: Promise<void> | undefined;
+  /** The run that began last, for its counters. */
+  #last: Run | undefined;
+  #referenced = true;
+
+  constructor(config: UnixSocketServerConfig) {
+    super();
+    object('config', config);
+    const count = { min: 1, max: 2 ** 32 - 1 };
+    this.#options = {
+      path: text('socketPath', config.socketPath),
+      maxConnections: wholeNumber('maxConnections', config.maxConnections, undefined, {
+        min: 0,
+        max: 2 ** 32 - 1,
+      }),
+      maxFrameBytes: wholeNumber('maxFrameBytes', config.maxFrameBytes, undefined, {
+        min: 1,
+        max: limits.textBytesMax,
+      }),
+      highWaterMark: wholeNumber('highWaterMark', config.highWaterMark, undefined, count),
+      mode: wholeNumber('mode', config.mode, undefined, { min: 0, max: 0o777 }),
+      allowedUids: uids(config.allowedUids),
+      frameTimeoutMs: wholeNumber('frameTimeoutMs', config.frameTimeoutMs, undefined, {
+        min: 1,
+        max: DELAY_MS_MAX,
+      }),
+      maxOutboundBytes: wholeNumber('maxOutboundBytes', config.maxOutboundBytes, undefined, count),
+      validate: config.validate ? dialectOfInstalledZod() : undefined,
+    };
+    this.#concurrency = wholeNumber('concurrency', config.concurrency, Number.POSITIVE_INFINITY, {
+      ...count,
+      infinite: true,
+    });
+    this.#maxReplyBytes = this.#options.maxOutboundBytes ?? limits.serverOutboundBytesMax;
+  }
+
+  /** Sets or swaps the handler of messages, also while the server runs. */
+  setMessageHandler(handler: MessageHandler): void {
+    callable('handler', handler);
+    this.#messageHandler = handler;
+  }
+
+  /** Sets or swaps the handler of requests, which wins over the handler of messages. */
+  setRequestHandler(handler: RequestHandler): void {
+    callable('handler', handler);
+    this.#requestHandler = handler;
+  }
+
+  /**
+   * Begins to listen.
+   *
+   * @throws {IpcError} `ERR_IPC_ALREADY_LISTENING`; `EADDRINUSE` when a live server has the path
+   * or something other than a socket stands there; `ERR_IPC_PATH_TOO_LONG`; `EACCES`, `ENOENT`.
+   */
+  async start(): Promise<void> {
+    if (this.#run !== undefined) {
+      throw new IpcError('ERR_IPC_ALREADY_LISTENING', 'Server is already listening');
+    }
+    const run = new Run(this.#options, this.#concurrency, this.#maxReplyBytes, {
+      handler: () => this.#requestHandler ?? this.#messageHandler,
+      answers: () => this.#requestHandler !== undefined,
+      tell: (event, ...args) => this.tell(event, ...args),
+      handlerFailed: (error, connection) => {
+        if (this.tell('error', error, connection)) return;
+        try {
+          console.error(error);
+        } catch {
+          // What was thrown cannot even be shown. That must not end the process either.
+        }
+      },
+    });
+    run.keepAlive.referenced = this.#referenced;
+    this.#run = run;
+    this.#last = run;
+    this.tell('listening');
+  }
+
+  /**
+   * Stops accepting and gives the path up at once; then lets running handlers finish and replies
+   * leave, also for messages that clients had sent before; then closes all connections. What is
+   * not done at the deadline is cut. A server that does not run is left alone.
+   */
+  stop({ deadlineMs }: DeadlineOptions = {}): Promise<void> {
+    const deadline = wholeNumber('deadlineMs', deadlineMs, limits.deadlineMs, {
+      min: 0,
+      max: DELAY_MS_MAX,
+    });
+    const run = this.#run;
+    if (run === undefined) return this.#stopping ?? Promise.resolve();
+    this.#run = undefined;
+    const stopping = run.stop(deadline).then(() => {
+      if (this.#stopping === stopping) this.#stopping = undefined;
+      this.tell('close');
+    });
+    this.#stopping = stopping;
+    return stopping;
+  }
+
+  /** Whether the server accepts connections. */
+  isListening(): boolean {
+    return this.#run !== undefined;
+  }
+
+  /** Lets a listening server keep the process alive again. */
+  ref(): this {
+    this.#referenced = true;
+    if (this.#run !== undefined) this.#run.keepAlive.referenced = true;
+    return this;
+  }
+
+  /** Lets the process end although the server listens. */
+  unref(): this {
+    this.#referenced = false;
+    if (this.#run !== undefined) this.#run.keepAlive.referenced = false;
+    return this;
+  }
+
+  /** Counters since `start()`; after `stop()` those of the run that ended. */
+  stats(): UnixSocketServerStats {
+    return { ...EMPTY_STATS, ...this.#last?.stats(), listening: this.isListening() };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+}
+
+/** What a run needs of its server. */
+interface Owner {
+  handler(): MessageHandler | undefined;
+  /** Whether results of the handler are sent back. */
+  answers(): boolean;
+  tell: UnixSocketServer['emit'];
+  handlerFailed(error: unknown, connection: ConnectionInfo): void;
+}
+
+interface Connection extends ConnectionInfo {
+  outbox: Outbox;
+  /** Messages that were settled since the addon was told last. */
+  settled: number;
+}
+
+/** The time from a start to the end of its stop. */
+class Run implements Endpoint {
+  readonly keepAlive = new KeepAlive();
+  readonly #key: number;
+  readonly #owner: Owner;
+  readonly #concurrency: number;
+  readonly #maxReplyBytes: number;
+  readonly #connections = new Map<number, Connection>();
+  /** Messages that wait for a handler, when `concurrency` limits them. */
+  readonly #waiting = new Fifo<{ connection: Connection; message: unknown }>();
+  #running = 0;
+  #starting = false;
+  readonly #settledIn = new Set<Connection>();
+  #onStopped: (() => void) | undefined;
+  #counts = { malformed: 0, handlerErrors: 0, unhandled: 0 };
+  /** The addon's counters at the end, when it has forgotten the server. */
+  #final: NativeServerStats | undefined;
+
+  constructor(
+    options: NativeServerOptions,
+    concurrency: number,
+    maxReplyBytes: number,
+    owner: Owner,
+  ) {
+    this.#owner = owner;
+    this.#concurrency = concurrency;
+    this.#maxReplyBytes = maxReplyBytes;
+    try {
+      this.#key = nativeHub().listen(options);
+    } catch (error) {
+      throw fromNative(error);
+    }
+    attach(this.#key, this);
+    this.keepAlive.active = true;
+  }
+
+  stop(deadlineMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onStopped = resolve;
+      nativeHub().stop(this.#key, deadlineMs);
+    });
+  }
+
+  stats(): Omit<UnixSocketServerStats, 'listening'> {
+    const native = this.#final ?? nativeHub().serverStats(this.#key) ?? NO_STATS;
+    const { badFrames, framesReceived, framesSent, ...rest } = native;
+    return {
+      ...rest,
+      ...this.#counts,
+      messagesReceived: framesReceived,
+      messagesSent: framesSent,
+      malformed: badFrames + this.#counts.malformed,
+    };
+  }
+
+  onAccepted(id: number, uid: number, pid: number): void {
+    const outbox = new Outbox((frames) => nativeHub().write(id, frames));
+    const connection = { id, uid, pid, outbox, settled: 0 };
+    this.#connections.set(id, connection);
+    attach(id, { onFlushed: (written) => outbox.onFlushed(written) });
+    this.#owner.tell('connection', info(connection));
+  }
+
+  onPeerClosed(id: number, code: string | null, message: string | null): void {
+    const connection = this.#connections.get(id);
+    if (connection === undefined) return;
+    this.#connections.delete(id);
+    detach(id);
+    const error = code === null ? undefined : new IpcError(code, message as string);
+    this.#owner.tell('disconnect', info(connection), error);
+    if (error !== undefined) this.#owner.tell('error', error, info(connection));
+  }
+
+  onRefused(uid: number, pid: number, code: string, message: string): void {
+    this.#owner.tell('error', new IpcError(code, message), { id: 0, uid, pid });
+  }
+
+  onAcceptFailed(code: string, message: string): void {
+    this.#owner.tell('error', new IpcError(code, message), undefined);
+  }
+
+  onBadFrame(id: number, code: string, message: string, messageId: string | null): void {
+    const connection = this.#connections.get(id);
+    const replyTo: unknown = messageId === null ? undefined : JSON.parse(messageId);
+    if (connection !== undefined && replyTo && this.#owner.answers()) {
+      this.#reply(connection, replyTo, { success: false, error: message });
+    }
+    this.#owner.tell('error', new IpcError(code, message), connection && info(connection));
+  }
+
+  onStopped(cut: number): void {
+    this.#final = nativeHub().serverStats(this.#key) ?? undefined;
+    detach(this.#key);
+    for (const id of this.#connections.keys()) detach(id);
+    this.#connections.clear();
+    this.#waiting.clear();
+    this.keepAlive.active = false;
+    if (cut > 0) {
+      const error = new IpcError(
+        'ERR_IPC_CONNECTION_LOST',
+        `Connection cut: ${cut} clients were still connected at the deadline of stop()`,
+      );
+      this.#owner.tell('error', error, undefined);
+    }
+    this.#onStopped?.();
+  }
+
+  onFrames(frames: string, runs: number[]): void {
+    let total = 0;
+    for (let at = 1; at < runs.length; at += 2) total += runs[at] as number;
+    const messages = parseBatch(frames, total, nativeHub().separator);
+    let next = 0;
+    for (let at = 0; at < runs.length; at += 2) {
+      const connection = this.#connections.get(runs[at] as number);
+      const end = next + (runs[at + 1] as number);
+      if (connection === undefined) {
+        nativeHub().settle(this.#key, runs[at] as number, end - next);
+        next = end;
+        continue;
+      }
+      for (; next < end; next++) {
+        const message = messages[next];
+        if (message instanceof MalformedFrame) {
+          this.#counts.malformed++;
+          this.#settle(connection);
+          this.#owner.tell('error', message.error, info(connection));
+        } else if (this.#running < this.#concurrency && this.#waiting.size === 0) {
+          this.#handle(connection, message);
+        } else {
+          this.#waiting.push({ connection, message });
+        }
+      }
+    }
+  }
+
+  #handle(connection: Connection, message: unknown): void {
+    const handler = this.#owner.handler();
+    if (handler === undefined) {
+      this.#counts.unhandled++;
+      this.#settle(connection);
+      return;
+    }
+    const answers = this.#owner.answers();
+    this.#running++;
+    let result: unknown;
+    try {
+      result = handler(message as IPCMessage);
+      if (isThenable(result)) {
+        // `resolve` hears a thenable once, whatever it calls and throws.
+        Promise.resolve(result).then(
+          (value) => this.#done(connection, message, answers, value),
+          (error: unknown) => this.#failed(connection, message, answers, error),
+        );
+        return;
+      }
+    } catch (error) {
+      this.#failed(connection, message, answers, error);
+      return;
+    }
+    this.#done(connection, message, answers, result);
+  }
+
+  #done(connection: Connection, message: unknown, answers: boolean, result: unknown): void {
+    const id = answers && result !== undefined ? idOf(message) : undefined;
+    if (id) this.#reply(connection, id, result);
+    this.#next(connection);
+  }
+
+  #failed(connection: Connection, message: unknown, answers: boolean, error: unknown): void {
+    const id = answers ? idOf(message) : undefined;
+    if (id) this.#reply(connection, id, { success: false, error: textOf(error) });
+    this.#counts.handlerErrors++;
+    this.#next(connection);
+    this.#owner.handlerFailed(error, info(connection));
+  }
+
+  #reply(connection: Connection, id: unknown, result: unknown): void {
+    if (!this.#connections.has(connection.id)) return;
+    let text: string;
+    try {
+      const fields = fieldsOf(result);
+      if ((typeof fields !== 'object' && typeof fields !== 'function') || Array.isArray(fields)) {
+        throw new IpcError(
+          'ERR_IPC_UNSERIALIZABLE',
+          `The request handler returned ${Array.isArray(fields) ? 'an array' : `a ${typeof fields}`}, a reply must be an object`,
+        );
+      }
+      const reply: Record<string, unknown> = { id, ...fields };
+      reply.id = id;
+      text = stringify(reply, this.#maxReplyBytes);
+    } catch (error) {
+      text = JSON.stringify({ id, success: false, error: textOf(error) });
+      this.#owner.tell('error', error, info(connection));
+    }
+    connection.outbox.post(text);
+  }
+
+  /** One handler less is running: counts the message and starts the next one. */
+  #next(connection: Connection): void {
+    this.#running--;
+    this.#settle(connection);
+    // A handler that ends at once comes back here while the loop below runs.
+    if (this.#starting) return;
+    this.#starting = true;
+    while (this.#running < this.#concurrency) {
+      const waiting = this.#waiting.shift();
+      if (waiting === undefined) break;
+      this.#handle(waiting.connection, waiting.message);
+    }
+    this.#starting = false;
+  }
+
+  /** Tells the addon that a message is done: all of one tick together, after their replies. */
+  #settle(connection: Connection): void {
+    connection.settled++;
+    if (this.#settledIn.size === 0) SETTLED.then(this.#tellSettled);
+    this.#settledIn.add(connection);
+  }
+
+  readonly #tellSettled = (): void => {
+    for (const connection of this.#settledIn) {
+      connection.outbox.flush();
+      const { settled } = connection;
+      connection.settled = 0;
+      nativeHub().settle(this.#key, connection.id, settled);
+    }
+    this.#settledIn.clear();
+  };
+}
+
+const SETTLED = Promise.resolve();
+
+/** A queue whose `shift` does not move the rest every time. */
+class Fifo<Item extends object> {
+  #items: Item[] = [];
+  #from = 0;
+
+  get size(): number {
+    return this.#items.length - this.#from;
+  }
+
+  push(item: Item): void {
+    this.#items.push(item);
+  }
+
+  shift(): Item | undefined {
+    const item = this.#items[this.#from];
+    if (item === undefined) return undefined;
+    this.#from++;
+    // What was taken is given back when it is at least half of the array.
+    if (this.#from * 2 >= this.#items.length) {
+      this.#items = this.#items.slice(this.#from);
+      this.#from = 0;
+    }
+    return item;
+  }
+
+  clear(): void {
+    this.#items = [];
+    this.#from = 0;
+  }
+}
+
+const EMPTY_STATS: UnixSocketServerStats = {
+  listening: false,
+  connections: 0,
+  accepted: 0,
+  refused: 0,
+  messagesReceived: 0,
+  malformed: 0,
+  bytesReceived: 0,
+  messagesSent: 0,
+  inFlight: 0,
+  handlerErrors: 0,
+  unhandled: 0,
+  outboundBytes: 0,
+  stalledConnections: 0,
+};
+
+function info({ id, uid, pid }: ConnectionInfo): ConnectionInfo {
+  return { id, uid, pid };
+}
+
+/** The fields of a handler's result; `JSON.stringify` would let `toJSON` replace the `id` too. */
+function fieldsOf(result: unknown): unknown {
+  if (typeof result !== 'object' || result === null || !Object.hasOwn(result, 'toJSON')) {
+    return result;
+  }
+  const { toJSON } = result as { toJSON: unknown };
+  return typeof toJSON === 'function' ? toJSON.call(result, '') : result;
+}
+
+/** The text of what was thrown, which may be something that throws when it is looked at. */
+function textOf(thrown: unknown): string {
+  try {
+    const text: unknown = messageOf(thrown);
+    if (typeof text === 'string') return text;
+  } catch {}
+  return 'Unknown error';
+}
+
+function idOf(message: unknown): unknown {
+  return typeof message === 'object' && message !== null
+    ? (message as { id?: unknown }).id
+    : undefined;
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    ((typeof value === 'object' && value !== null) || typeof value === 'function') &&
+    typeof (value as { then?: unknown }).then === 'function'
+  );
+}
+
+function uids(value: readonly number[] | 'any' | undefined): number[] | undefined {
+  if (value === undefined) return undefined;
+  if (value === 'any') return [];
+  if (!Array.isArray(value) || value.length === 0) {
+    throw invalidArgument("allowedUids must be a non-empty array of user ids, or 'any'");
+  }
+  return value.map(
+    (uid) => wholeNumber('allowedUids[…]', uid, undefined, { min: 0, max: 2 ** 32 - 1 }) as number,
+  );
+}
