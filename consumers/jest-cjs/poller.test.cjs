@@ -1,0 +1,9 @@
+require('../suites/poller.cjs')({
+  ipc: require('@flowtrace/ipc/features/sqlite-queue'),
+  mock: jest,
+  describe,
+  test,
+  expect,
+  beforeEach,
+  afterEach,
+});
