@@ -8,13 +8,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-/// Names a source, a timer or both. Never used twice in the life of a reactor, so that a late
-/// event can only miss its target, not hit another one.
+/// Names a source, a timer or both. Never used twice in the life of a process, so that a late
+/// event or call can only miss its target, not hit another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(u64);
 
@@ -50,7 +51,6 @@ pub struct Reactor {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
-    next_key: u64,
     deadlines: HashMap<Key, Instant>,
     by_time: BTreeSet<(Instant, Key)>,
 }
@@ -65,17 +65,16 @@ impl Reactor {
             poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             waker,
-            next_key: 1,
             deadlines: HashMap::new(),
             by_time: BTreeSet::new(),
         })
     }
 
-    /// A key that was never given out before.
+    /// A key that was never given out before, by no reactor of this process: one that is used
+    /// late, even with another reactor, finds nothing.
     pub fn new_key(&mut self) -> Key {
-        let key = Key(self.next_key);
-        self.next_key += 1;
-        key
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Key(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes [`Reactor::as_raw_fd`] readable from any thread, for results that wait elsewhere.

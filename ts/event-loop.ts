@@ -23,7 +23,10 @@ export interface Endpoint {
   onDoorbell?(): void;
 }
 
-/** The native side of this JavaScript environment, made when it is first needed. */
+/**
+ * The native side of this copy of the package: made when it is needed, closed when nothing uses
+ * it, so that neither descriptors nor the memory of a test file's realm outlive their use.
+ */
 let hub: NativeHub | undefined;
 const endpoints = new Map<number, Endpoint>();
 let holders = 0;
@@ -32,10 +35,24 @@ let holders = 0;
 export function nativeHub(): NativeHub {
   if (hub === undefined) {
     hub = new addon.NativeHub(dispatch);
-    // `process.exit()` skips the hooks in which the addon would remove its socket files.
-    process.once('exit', () => hub?.releasePaths());
+    if (!watchesExit) {
+      watchesExit = true;
+      // `process.exit()` skips the hooks in which the addon would remove its socket files.
+      process.once('exit', () => hub?.releasePaths());
+    }
+    SETTLED.then(closeIfIdle);
   }
   return hub;
+}
+
+let watchesExit = false;
+const SETTLED = Promise.resolve();
+
+/** Checked a moment later, because what ends is often followed at once by what begins. */
+function closeIfIdle(): void {
+  if (endpoints.size > 0 || holders > 0) return;
+  hub?.close();
+  hub = undefined;
 }
 
 /** Sends the events of a client, server or connection to `endpoint`. */
@@ -46,6 +63,7 @@ export function attach(key: number, endpoint: Endpoint): void {
 /** Ends {@link attach}. */
 export function detach(key: number): void {
   endpoints.delete(key);
+  if (endpoints.size === 0) SETTLED.then(closeIfIdle);
 }
 
 /**

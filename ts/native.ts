@@ -80,6 +80,8 @@ export interface NativeHub {
   listen(options: NativeServerOptions): number;
   stop(server: number, deadlineMs: number): void;
   releasePaths(): void;
+  /** Ends it: every socket is closed, and no other method may be called. */
+  close(): void;
   settle(server: number, connection: number, count: number): void;
   serverStats(server: number): NativeServerStats | null;
   disconnectPeer(connection: number): void;

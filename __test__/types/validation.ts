@@ -43,6 +43,7 @@ export const id: z.ZodString = validation.QueueMessageSchema.shape.id;
 const result = validation.safeValidateQueueMessage({});
 if (result.success) {
   const message: QueueMessage = result.data;
+  // biome-ignore lint/suspicious/noExplicitAny: that it is `any` is what is tested.
   holds<Equal<typeof message.payload, any>>();
 } else {
   const error: z.ZodError = result.error;

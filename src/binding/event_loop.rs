@@ -269,16 +269,20 @@ impl EventLoop {
         }
     }
 
-    /// The environment ends: closes every socket and both handles.
-    fn close(&self) {
+    /// Closes every socket and both handles: the environment ends, or nobody needs this any more.
+    pub fn close(&self) {
+        let Some(core) = self.hub.borrow_mut().take() else {
+            return;
+        };
         let (poll, timer) = (self.poll.get(), self.timer.get());
-        // SAFETY: both handles are open: this runs once, from the only cleanup hook.
+        // SAFETY: both handles are open: the core is taken only once. The reference belongs to
+        // this environment, on whose thread this runs.
         unsafe {
             uv_close(poll, Some(on_closed));
             uv_close(timer, Some(on_closed));
+            sys::napi_delete_reference(self.env, self.dispatch.get());
         }
         // Only after libuv has let go of the reactor's descriptor.
-        let core = self.hub.borrow_mut().take();
         drop(core);
         let sources = std::mem::take(&mut *self.sources.borrow_mut());
         drop(sources);

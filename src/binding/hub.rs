@@ -172,6 +172,12 @@ impl NativeHub {
             .with_hub(|hub| hub.stop(Key::from_number(server), deadline))
     }
 
+    /// Closes every socket and leaves the event loop.
+    #[napi(catch_unwind)]
+    pub fn close(&self) {
+        self.event_loop.close();
+    }
+
     /// Removes the socket files of all servers; for the end of the process.
     #[napi(catch_unwind)]
     pub fn release_paths(&self) -> errors::Result<()> {
