@@ -8,5 +8,29 @@ const core = esm.core();
 export const { IpcError, SQLiteQueue, SQLiteQueuePoller, UnixSocketClient, UnixSocketServer } =
   core;
 
-export const { QueueMessageSchema, validateQueueMessage, safeValidateQueueMessage } =
-  core.createValidation(z, core.rules);
+export const {
+  AggsDTOSchema,
+  CandleGroupDTOSchema,
+  FootprintCandleDTOSchema,
+  GapRecordDTOSchema,
+  GapRecordInputDTOSchema,
+  QueueMessageDTOSchema,
+  QueueMessageSchema,
+  StateEntryDTOSchema,
+  safeValidateAggsDTO,
+  safeValidateCandleGroupDTO,
+  safeValidateFootprintCandleDTO,
+  safeValidateGapRecordDTO,
+  safeValidateGapRecordInputDTO,
+  safeValidateQueueMessage,
+  safeValidateQueueMessageDTO,
+  safeValidateStateEntryDTO,
+  validateAggsDTO,
+  validateCandleGroupDTO,
+  validateFootprintCandleDTO,
+  validateGapRecordDTO,
+  validateGapRecordInputDTO,
+  validateQueueMessage,
+  validateQueueMessageDTO,
+  validateStateEntryDTO,
+} = core.createValidation(z, core.rules);

@@ -4,36 +4,28 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
-import * as zodEsm from 'zod';
-import * as zod3Esm from 'zod3';
-import { createValidation, createValidator } from '../dist/validation.js';
+import { createValidation, createValidator, dialectOf, Schemas } from '../dist/validation.js';
+import { dtoExamples, dtosByHand } from './support/dtos.mjs';
+import {
+  assertSameAsZod,
+  corpusVerdict,
+  generator,
+  jsonScalars,
+  jsonTexts,
+  notJson,
+  oddities,
+  zods,
+} from './support/zod.mjs';
 
-const require = createRequire(import.meta.url);
 const fixture = (name) => fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url));
 const readFixture = (name) => JSON.parse(readFileSync(fixture(name), 'utf8'));
 
 // The core's tests hold both tables to what the core writes.
 const rules = readFixture('rules.json');
 const sampleRules = readFixture('rules-sample.json');
-
-const zods = [
-  { name: 'zod 3', major: 'zod3', z: require('zod3') },
-  { name: 'zod 3 (ESM)', major: 'zod3', z: zod3Esm },
-  { name: 'zod 4', major: 'zod4', z: require('zod') },
-  { name: 'zod 4 (ESM)', major: 'zod4', z: zodEsm },
-];
-
-const queueMessageByHand = (z) =>
-  z.object({
-    id: z.string().min(1),
-    type: z.string().min(1),
-    payload: z.any().optional(),
-    timestamp: z.number().positive(),
-  });
 
 const orderByHand = (z) =>
   z.object({
@@ -51,32 +43,6 @@ const orderByHand = (z) =>
     tags: z.array(z.string().min(1)),
     extra: z.any().optional(),
   });
-
-const issuesOf = (error) => JSON.parse(JSON.stringify(error.issues));
-
-function assertSameAsZod({ schema, validate, safeValidate }, byHand, value) {
-  const expected = byHand.safeParse(value);
-  const actual = safeValidate(value);
-  assert.equal(actual.success, expected.success);
-  if (expected.success) {
-    assert.deepEqual(Object.keys(actual), ['success', 'data']);
-    for (const data of [actual.data, validate(value), schema.parse(value)]) {
-      assert.deepStrictEqual(data, expected.data);
-      assert.deepEqual(Reflect.ownKeys(data), Reflect.ownKeys(expected.data));
-      assert.equal(Object.getPrototypeOf(data), Object.getPrototypeOf(expected.data));
-    }
-  } else {
-    assert.deepEqual(issuesOf(actual.error), issuesOf(expected.error));
-    assert.throws(
-      () => validate(value),
-      (error) => {
-        assert.equal(error.constructor, expected.error.constructor);
-        assert.deepEqual(issuesOf(error), issuesOf(expected.error));
-        return true;
-      },
-    );
-  }
-}
 
 const validatorOf = (validation) => ({
   schema: validation.QueueMessageSchema,
@@ -174,62 +140,6 @@ const cases = {
   true: () => true,
 };
 
-/** A seeded generator (mulberry32), so that a failure can be repeated. */
-function generator(seed) {
-  let state = seed;
-  const next = () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-  const pick = (choices) => choices[Math.floor(next() * choices.length)];
-  return { chance: (share) => next() < share, pick, next };
-}
-
-const oddities = [
-  undefined,
-  null,
-  true,
-  false,
-  0,
-  -0,
-  1,
-  -1,
-  0.5,
-  -0.5,
-  2 ** 53 - 1,
-  2 ** 53,
-  -(2 ** 53),
-  1e300,
-  5e-324,
-  Infinity,
-  -Infinity,
-  NaN,
-  1n,
-  '',
-  'a',
-  'ab',
-  '\ud83d',
-  '😀',
-  [],
-  [undefined],
-  {},
-  [1],
-  ['ab'],
-  [''],
-  [{}],
-  [{ quantity: 1 }],
-  [{ quantity: -1, price: 0 }],
-  () => {},
-  Symbol.iterator,
-  new Date(0),
-  new Map(),
-  new String('ab'),
-  new Number(1),
-  /x/,
-];
-
 function randomQueueMessage({ chance, pick }) {
   const value = {};
   const fields = [
@@ -275,18 +185,18 @@ for (const { name, z } of zods) {
   describe(`validation with ${name}`, () => {
     const validation = createValidation(z, rules);
     const queueMessage = validatorOf(validation);
-    const order = createValidator(z, sampleRules, 'Order');
+    const order = createValidator(new Schemas(z, sampleRules), 'Order');
 
     for (const [title, make] of Object.entries(cases)) {
       it(`judges ${title} as zod does`, () => {
         // The value is made once: zod and the validation have to look at the same one.
-        assertSameAsZod(queueMessage, queueMessageByHand(z), make());
+        assertSameAsZod(queueMessage, dtosByHand(z).QueueMessage, make());
       });
     }
 
     it('judges random values as zod does', () => {
       const random = generator(1);
-      const byHand = { queueMessage: queueMessageByHand(z), order: orderByHand(z) };
+      const byHand = { queueMessage: dtosByHand(z).QueueMessage, order: orderByHand(z) };
       let valid = 0;
       for (let round = 0; round < 3000; round += 1) {
         const message = randomQueueMessage(random);
@@ -325,7 +235,7 @@ for (const { name, z } of zods) {
     });
 
     it('accepts ordinary messages without asking zod', () => {
-      const { schema, validate, safeValidate } = createValidator(z, rules, 'QueueMessage');
+      const { schema, validate, safeValidate } = validatorOf(createValidation(z, rules));
       const refuse = () => assert.fail('zod was asked');
       Object.defineProperty(schema, 'parse', { value: refuse });
       Object.defineProperty(schema, 'safeParse', { value: refuse });
@@ -354,113 +264,13 @@ for (const { name, z } of zods) {
 // `fixtures/validation-corpus.json`, and the core's tests compare theirs with it. Run this file
 // with UPDATE_FIXTURES=1 after a change of the generator or of the rules.
 function corpusTexts() {
-  const random = generator(2);
-  const { chance, pick } = random;
-  const scalars = [
-    'null',
-    'true',
-    'false',
-    '0',
-    '-0',
-    '0.0',
-    '1',
-    '-1',
-    '0.5',
-    '-0.5',
-    '-1.5',
-    '1e2',
-    '1E+2',
-    '9007199254740991',
-    '9007199254740992',
-    '-9007199254740992',
-    '9007199254740993.5',
-    '1e300',
-    '-1e300',
-    '1e999',
-    '-1e999',
-    '1e-400',
-    '4.9e-324',
-    '""',
-    '"a"',
-    '"ab"',
-    '"\\u0061"',
-    '"\\ud800"',
-    '"\\ud83d\\ude00"',
-    '"😀"',
-    '"é"',
-    '"\\n"',
-    '"\\/\\""',
-    '[]',
-    '{}',
-    '[[]]',
-    '[1,"ab"]',
-    '["ab",""]',
-    '["ab","\\ud800"]',
-    '[{}]',
-    '[{"quantity":0},{"quantity":-1,"price":0}]',
-    '[{"quantity":1e999}]',
-    '{"quantity":1}',
-  ];
-  const broken = [
-    '',
-    ' ',
-    '01',
-    '1.',
-    '.5',
-    '+1',
-    '-',
-    '1e',
-    'nul',
-    'NaN',
-    'Infinity',
-    "'a'",
-    '"',
-    '"\\x"',
-    '"\\u12"',
-    '"\t"',
-    '"\n"',
-    '[1,]',
-    '[',
-    ']',
-    '{"a"}',
-    '{"a":1,}',
-    '{a:1}',
-    '{1:2}',
-    '1 2',
-    '\ufeff1',
-    '\u00a01',
-    '\f1',
-    '{"a":1 "b":2}',
-    '[1 2]',
-    'undefined',
-    '// x\n1',
-    '{"a":"\u0001"}',
-  ];
-  const space = () => (chance(0.9) ? '' : pick([' ', '\n', '\t', '\r\n']));
-  const keyOf = (key) =>
-    chance(0.95)
-      ? JSON.stringify(key)
-      : `"\\u${key.charCodeAt(0).toString(16).padStart(4, '0')}${key.slice(1)}"`;
-  const unknownKeys = ['"__proto__"', '"\\ud800"', '""', '"toString"', '"Id"', '"id\\u0000"'];
-  const objectOf = (usual) => {
-    const entries = [];
-    for (const [key, value] of Object.entries(usual)) {
-      if (chance(0.05)) continue;
-      if (chance(0.1)) entries.push([pick(unknownKeys), pick(scalars)]);
-      if (chance(0.1)) entries.push([keyOf(key), pick(scalars)]);
-      entries.push([keyOf(key), chance(0.9) ? value : pick(scalars)]);
-      if (chance(0.05)) entries.push([keyOf(key), pick(scalars)]);
-    }
-    if (chance(0.02)) entries.push(['"x"', pick(broken)]);
-    const body = entries.map(([key, value]) => `${space()}${key}${space()}:${space()}${value}`);
-    return `${space()}{${body.join(`${space()},`)}${space()}}${space()}`;
-  };
+  const { pick, objectOf, like } = jsonTexts(2);
   const texts = [];
-  for (const text of [...scalars, ...broken]) texts.push(['QueueMessage', text]);
+  for (const text of [...jsonScalars, ...notJson]) texts.push(['QueueMessage', text]);
   for (let round = 0; round < 300; round += 1) {
     texts.push([
       'QueueMessage',
-      objectOf({ id: '"a"', type: '"b"', payload: pick(scalars), timestamp: '17e11' }),
+      objectOf({ id: '"a"', type: '"b"', payload: pick(jsonScalars), timestamp: '17e11' }),
     ]);
     texts.push([
       'Order',
@@ -475,27 +285,14 @@ function corpusTexts() {
         updatedAt: '1',
         lines: pick(['[]', `[${objectOf({ quantity: '0', price: '1' })}]`]),
         tags: pick(['[]', '["ab"]', '["\\ud83d\\ude00"]']),
-        extra: pick(scalars),
+        extra: pick(jsonScalars),
       }),
     ]);
   }
+  for (const [name, example] of Object.entries(dtoExamples)) {
+    for (let round = 0; round < 50; round += 1) texts.push([name, like(example)]);
+  }
   return texts;
-}
-
-function corpusVerdict(schema, text) {
-  let value;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return 'not JSON';
-  }
-  // The core tells the first issue of each value.
-  const firsts = new Map();
-  for (const { path, code } of schema.safeParse(value).error?.issues ?? []) {
-    const place = path.join('.');
-    if (!firsts.has(place)) firsts.set(place, code);
-  }
-  return Array.from(firsts, ([place, code]) => `${place} ${code}`);
 }
 
 describe('the corpus of JSON texts', () => {
@@ -503,7 +300,7 @@ describe('the corpus of JSON texts', () => {
     const schemas = Object.fromEntries(
       ['zod3', 'zod4'].map((major) => {
         const { z } = zods.find((each) => each.major === major);
-        return [major, { QueueMessage: queueMessageByHand(z), Order: orderByHand(z) }];
+        return [major, { ...dtosByHand(z), Order: orderByHand(z) }];
       }),
     );
     const corpus = corpusTexts().map(([schema, json]) => ({
@@ -520,7 +317,7 @@ describe('the corpus of JSON texts', () => {
   });
 
   it('knows what each zod makes of the numbers on which they differ', () => {
-    const dialects = zods.map(({ z }) => createValidation(z, rules).dialect);
+    const dialects = zods.map(({ z }) => dialectOf(z));
     const zod3 = { infinityIsNumber: true, safeIntegers: false };
     const zod4 = { infinityIsNumber: false, safeIntegers: true };
     assert.deepEqual(dialects, [zod3, zod3, zod4, zod4]);

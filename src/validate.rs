@@ -121,7 +121,7 @@ fn is_false(flag: &bool) -> bool {
 /// The fields of one kind of message. Keys that it does not name are allowed and mean nothing.
 #[derive(Debug)]
 pub struct Schema {
-    /// The name, without suffix: `QueueMessage` becomes `QueueMessageSchema` in JavaScript.
+    /// The name, without suffix: `GapRecord` becomes `GapRecordDTOSchema` in JavaScript.
     pub name: &'static str,
     /// The fields, in the order in which issues are reported.
     pub fields: &'static [Field],
@@ -134,7 +134,17 @@ impl Serialize for Schema {
     }
 }
 
+const TEXT: Kind = Kind::String { non_empty: false };
 const NON_EMPTY: Kind = Kind::String { non_empty: true };
+const NUMBER: Kind = number(false, Bound::Any);
+const NONNEGATIVE: Kind = number(false, Bound::Nonnegative);
+const POSITIVE: Kind = number(false, Bound::Positive);
+const NONNEGATIVE_INTEGER: Kind = number(true, Bound::Nonnegative);
+const POSITIVE_INTEGER: Kind = number(true, Bound::Positive);
+
+const fn number(integer: bool, bound: Bound) -> Kind {
+    Kind::Number { integer, bound }
+}
 
 /// JavaScript's `Number.MAX_SAFE_INTEGER`.
 const SAFE_INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
@@ -146,18 +156,145 @@ pub static QUEUE_MESSAGE: Schema = Schema {
         Field::new("id", NON_EMPTY),
         Field::new("type", NON_EMPTY),
         Field::new("payload", Kind::Any).optional(),
+        Field::new("timestamp", POSITIVE),
+    ],
+};
+
+const EXCHANGE: Field = Field::new("exchange", NON_EMPTY);
+const SYMBOL: Field = Field::new("symbol", NON_EMPTY);
+
+/// The state of the candle of one symbol, as the runtime database keeps it.
+pub static STATE_ENTRY: Schema = Schema {
+    name: "StateEntry",
+    fields: &[
+        EXCHANGE,
+        SYMBOL,
+        Field::new("stateJson", NON_EMPTY),
+        Field::new("updatedAt", POSITIVE_INTEGER).optional(),
+    ],
+};
+
+/// What was traded at one price level of a candle.
+pub static AGGS: Schema = Schema {
+    name: "Aggs",
+    fields: &[
+        Field::new("tp", NUMBER),
+        Field::new("bv", NONNEGATIVE),
+        Field::new("sv", NONNEGATIVE),
+        Field::new("v", NONNEGATIVE),
+        Field::new("bq", NONNEGATIVE).optional(),
+        Field::new("sq", NONNEGATIVE).optional(),
+        Field::new("q", NONNEGATIVE).optional(),
+    ],
+};
+
+/// A footprint candle: a candle with what was traded at each of its price levels.
+pub static FOOTPRINT_CANDLE: Schema = Schema {
+    name: "FootprintCandle",
+    fields: &[
+        Field::new("e", TEXT),
+        Field::new("tz", TEXT),
+        Field::new("ex", TEXT),
+        Field::new("a", TEXT),
+        Field::new("s", NON_EMPTY),
+        Field::new("i", NON_EMPTY),
+        Field::new("vi", POSITIVE_INTEGER),
+        Field::new("t", NONNEGATIVE_INTEGER),
+        Field::new("ct", NONNEGATIVE_INTEGER),
+        Field::new("n", NONNEGATIVE_INTEGER),
+        Field::new("f", NONNEGATIVE_INTEGER),
+        Field::new("ls", NONNEGATIVE_INTEGER),
+        Field::new("o", NONNEGATIVE),
+        Field::new("h", NONNEGATIVE),
+        Field::new("l", NONNEGATIVE),
+        Field::new("c", NONNEGATIVE),
+        Field::new("v", NONNEGATIVE),
+        Field::new("bv", NONNEGATIVE),
+        Field::new("sv", NONNEGATIVE),
+        Field::new("q", NONNEGATIVE),
+        Field::new("bq", NONNEGATIVE),
+        Field::new("sq", NONNEGATIVE),
+        Field::new("d", NUMBER),
+        Field::new("dMax", NUMBER),
+        Field::new("dMin", NUMBER),
+        Field::new("tv", POSITIVE),
+        Field::new("bm", NUMBER).optional(),
+        Field::new("ebs", NUMBER).optional(),
         Field::new(
-            "timestamp",
-            Kind::Number {
-                integer: false,
-                bound: Bound::Positive,
+            "aggs",
+            Kind::Array {
+                items: &Kind::Object { schema: &AGGS },
+            },
+        ),
+        Field::new("x", Kind::Boolean),
+    ],
+};
+
+/// Candles of one symbol that travel together.
+pub static CANDLE_GROUP: Schema = Schema {
+    name: "CandleGroup",
+    fields: &[
+        Field::new("event", TEXT),
+        Field::new("typeData", TEXT),
+        Field::new("asset", TEXT),
+        Field::new("contSymbol", TEXT),
+        SYMBOL,
+        Field::new("eventTime", POSITIVE_INTEGER),
+        Field::new(
+            "data",
+            Kind::Array {
+                items: &Kind::Object {
+                    schema: &FOOTPRINT_CANDLE,
+                },
             },
         ),
     ],
 };
 
+const FROM_TRADE_ID: Field = Field::new("fromTradeId", NONNEGATIVE_INTEGER);
+const TO_TRADE_ID: Field = Field::new("toTradeId", NONNEGATIVE_INTEGER);
+const GAP_SIZE: Field = Field::new("gapSize", POSITIVE_INTEGER);
+const DETECTED_AT: Field = Field::new("detectedAt", POSITIVE_INTEGER);
+
+/// A gap in the trades of one symbol, as it is reported.
+pub static GAP_RECORD_INPUT: Schema = Schema {
+    name: "GapRecordInput",
+    fields: &[
+        EXCHANGE,
+        SYMBOL,
+        FROM_TRADE_ID,
+        TO_TRADE_ID,
+        GAP_SIZE,
+        DETECTED_AT,
+    ],
+};
+
+/// A gap as the runtime database keeps it.
+pub static GAP_RECORD: Schema = Schema {
+    name: "GapRecord",
+    fields: &[
+        EXCHANGE,
+        SYMBOL,
+        FROM_TRADE_ID,
+        TO_TRADE_ID,
+        GAP_SIZE,
+        DETECTED_AT,
+        Field::new("id", POSITIVE_INTEGER),
+        Field::new("synced", Kind::Boolean),
+        Field::new("syncedAt", POSITIVE_INTEGER).nullable(),
+    ],
+};
+
 /// Every schema, including those that stand only within others.
-pub static SCHEMAS: &[&Schema] = &[&QUEUE_MESSAGE];
+pub static SCHEMAS: &[&Schema] = &[
+    &QUEUE_MESSAGE,
+    &STATE_ENTRY,
+    &AGGS,
+    &FOOTPRINT_CANDLE,
+    &CANDLE_GROUP,
+    &GAP_RECORD_INPUT,
+    &GAP_RECORD,
+];
 
 /// The table as JSON text: an object of schema names, each with the array of its fields, such as
 /// `{"QueueMessage":[{"key":"id","kind":"string","nonEmpty":true}, …]}`. Flags that are not set
@@ -535,10 +672,6 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    const fn number(integer: bool, bound: Bound) -> Kind {
-        Kind::Number { integer, bound }
-    }
-
     static LINE: Schema = Schema {
         name: "Line",
         fields: &[
@@ -638,12 +771,12 @@ mod tests {
     #[test]
     fn verdicts_and_issues_are_those_of_zod() {
         let corpus = parse(include_str!("../__test__/fixtures/validation-corpus.json"));
+        let schemas: Vec<_> = SCHEMAS.iter().copied().chain([&ORDER]).collect();
         for entry in corpus.as_array().unwrap() {
-            let schema = if entry["schema"] == ORDER.name {
-                &ORDER
-            } else {
-                &QUEUE_MESSAGE
-            };
+            let schema = *schemas
+                .iter()
+                .find(|schema| entry["schema"] == schema.name)
+                .expect("a schema of the table");
             let json = entry["json"].as_str().unwrap();
             for (name, dialect) in DIALECTS {
                 assert_eq!(

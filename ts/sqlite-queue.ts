@@ -1,3 +1,7 @@
 /** What `@flowtrace/ipc/features/sqlite-queue` exports to callers of `require`. */
 export * from './sqlite-queue-core.js';
-export * from './validation-cjs.js';
+export {
+  QueueMessageSchema,
+  safeValidateQueueMessage,
+  validateQueueMessage,
+} from './validation-cjs.js';

@@ -9,6 +9,7 @@
 // `ZodError` classes, so each entry point passes in the one that its callers get.
 
 import type { z } from 'zod';
+import type { DTOSchemas } from './dto.js';
 
 /** What is needed of the caller's zod, 3.23 or later, or 4. */
 export type Zod = Pick<typeof z, 'any' | 'array' | 'boolean' | 'number' | 'object' | 'string'>;
@@ -47,32 +48,6 @@ export interface Dialect {
   readonly safeIntegers: boolean;
 }
 
-/** A message of the queue. */
-export interface QueueMessage {
-  /** Not empty, and unique within the queue. */
-  id: string;
-  /** Not empty. */
-  type: string;
-  /** Anything that JSON can express; may be missing. */
-  // biome-ignore lint/suspicious/noExplicitAny: the type that zod infers, which callers rely on.
-  payload?: any;
-  /** Milliseconds since 1970, above 0. */
-  timestamp: number;
-}
-
-/**
- * The zod schema of {@link QueueMessage}: the type that `z.object` has for it in the caller's
- * zod. Spelled as `z.ZodObject<…>`, it would be a looser type under zod 3.
- */
-export type QueueMessageSchema = ReturnType<
-  typeof z.object<{
-    id: z.ZodString;
-    type: z.ZodString;
-    payload: z.ZodOptional<z.ZodAny>;
-    timestamp: z.ZodNumber;
-  }>
->;
-
 /** A schema with its two ways to use it. */
 export interface Validator<Schema extends z.ZodType> {
   /** A real zod schema of the caller's zod. */
@@ -87,40 +62,57 @@ export interface Validator<Schema extends z.ZodType> {
   readonly safeValidate: (data: unknown) => ReturnType<Schema['safeParse']>;
 }
 
+type Validators = { readonly [Name in keyof DTOSchemas]: Validator<DTOSchemas[Name]> };
+
+/**
+ * For each kind of data its schema, a function that returns the value without unknown keys or
+ * throws the caller's `ZodError`, and one that returns what the schema's `safeParse` returns.
+ */
+type DTOValidation = {
+  readonly [Name in keyof DTOSchemas as `${Name}DTOSchema`]: DTOSchemas[Name];
+} & {
+  readonly [Name in keyof DTOSchemas as `validate${Name}DTO`]: Validators[Name]['validate'];
+} & {
+  readonly [Name in keyof DTOSchemas as `safeValidate${Name}DTO`]: Validators[Name]['safeValidate'];
+};
+
 /** What {@link createValidation} returns; the entry points export its members. */
-export interface Validation {
+export interface Validation extends DTOValidation {
   /** The zod schema of a queue message. */
-  readonly QueueMessageSchema: QueueMessageSchema;
+  readonly QueueMessageSchema: DTOSchemas['QueueMessage'];
   /** Returns the queue message without unknown keys, or throws the caller's `ZodError`. */
-  readonly validateQueueMessage: Validator<QueueMessageSchema>['validate'];
+  readonly validateQueueMessage: Validators['QueueMessage']['validate'];
   /** Returns what the schema's `safeParse` returns. */
-  readonly safeValidateQueueMessage: Validator<QueueMessageSchema>['safeValidate'];
-  /** What the core needs to know to judge raw JSON as this zod does. */
-  readonly dialect: Dialect;
+  readonly safeValidateQueueMessage: Validators['QueueMessage']['safeValidate'];
 }
 
 /** Makes the validation functions for one zod. */
 export function createValidation(z: Zod, rules: RuleTable): Validation {
-  const queueMessage = createValidator<QueueMessageSchema>(z, rules, 'QueueMessage');
-  return {
-    QueueMessageSchema: queueMessage.schema,
-    validateQueueMessage: queueMessage.validate,
-    safeValidateQueueMessage: queueMessage.safeValidate,
-    dialect: dialectOf(z),
-  };
+  const schemas = new Schemas(z, rules);
+  const validation: Record<string, unknown> = {};
+  for (const name of Object.keys(rules)) {
+    const { schema, validate, safeValidate } = createValidator(schemas, name);
+    validation[`${name}DTOSchema`] = schema;
+    validation[`validate${name}DTO`] = validate;
+    validation[`safeValidate${name}DTO`] = safeValidate;
+  }
+  // The documented names, from before there were other data than queue messages.
+  validation.QueueMessageSchema = validation.QueueMessageDTOSchema;
+  validation.validateQueueMessage = validation.validateQueueMessageDTO;
+  validation.safeValidateQueueMessage = validation.safeValidateQueueMessageDTO;
+  return validation as unknown as Validation;
 }
 
-/** Makes the schema of one name, and its functions, for one zod. */
+/** Makes the schema of one name, and its functions. */
 export function createValidator<Schema extends z.ZodType>(
-  z: Zod,
-  rules: RuleTable,
+  schemas: Schemas,
   name: string,
 ): Validator<Schema> {
   const rule: Rule = { kind: 'object', schema: name };
   // The caller states the type of the schema that the table describes; the type tests hold it to
   // that.
-  const schema = zodOf(z, rules, rule) as unknown as Schema;
-  const check = checkOf(rules, rule);
+  const schema = schemas.of(rule) as unknown as Schema;
+  const check = checkOf(schemas.rules, rule);
 
   const accepted = (data: unknown): unknown => {
     try {
@@ -157,31 +149,52 @@ export function dialectOf(z: Zod): Dialect {
   };
 }
 
-function zodOf(z: Zod, rules: RuleTable, rule: Rule): z.ZodType {
-  switch (rule.kind) {
-    case 'any':
-      return z.any();
-    case 'boolean':
-      return z.boolean();
-    case 'string':
-      return rule.nonEmpty ? z.string().min(1) : z.string();
-    case 'number': {
-      const number = rule.integer ? z.number().int() : z.number();
-      if (rule.bound === 'any') return number;
-      return rule.bound === 'positive' ? number.positive() : number.nonnegative();
+/**
+ * The schemas of a rule table, made with one zod. Fields with the same rule share their schema,
+ * because all are made when the package is loaded: a candle has thirty fields of eight rules. The
+ * sharing changes nothing, as schemas are immutable.
+ */
+export class Schemas {
+  readonly #made = new Map<string, z.ZodType>();
+
+  constructor(
+    readonly zod: Zod,
+    readonly rules: RuleTable,
+  ) {}
+
+  of(rule: Rule & Partial<FieldRule>): z.ZodType {
+    const key = JSON.stringify({ ...rule, key: undefined });
+    let schema = this.#made.get(key);
+    if (schema === undefined) {
+      schema = this.#make(rule);
+      if (rule.nullable) schema = schema.nullable();
+      // Also for `any`: zod 3 and zod 4.0 to 4.3 let an `any` be missing, later ones do not.
+      if (rule.optional) schema = schema.optional();
+      this.#made.set(key, schema);
     }
-    case 'array':
-      return z.array(zodOf(z, rules, rule.items));
-    case 'object': {
-      const shape: Record<string, z.ZodType> = {};
-      for (const field of fieldsOf(rules, rule.schema)) {
-        let schema = zodOf(z, rules, field);
-        if (field.nullable) schema = schema.nullable();
-        // Also for `any`: zod 3 and zod 4.0 to 4.3 let an `any` be missing, later ones do not.
-        if (field.optional) schema = schema.optional();
-        shape[field.key] = schema;
+    return schema;
+  }
+
+  #make(rule: Rule): z.ZodType {
+    const z = this.zod;
+    switch (rule.kind) {
+      case 'any':
+        return z.any();
+      case 'boolean':
+        return z.boolean();
+      case 'string':
+        return rule.nonEmpty ? z.string().min(1) : z.string();
+      case 'number': {
+        const number = rule.integer ? z.number().int() : z.number();
+        if (rule.bound === 'any') return number;
+        return rule.bound === 'positive' ? number.positive() : number.nonnegative();
       }
-      return z.object(shape);
+      case 'array':
+        return z.array(this.of(rule.items));
+      case 'object': {
+        const fields = fieldsOf(this.rules, rule.schema);
+        return z.object(Object.fromEntries(fields.map((field) => [field.key, this.of(field)])));
+      }
     }
   }
 }

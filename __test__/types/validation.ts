@@ -1,12 +1,11 @@
 // Compiled, never run: once against the types of zod 3 and once against those of zod 4.
 
 import { z } from 'zod';
-import {
-  createValidation,
-  type QueueMessage,
-  type QueueMessageSchema,
-  type RuleTable,
-} from '../../dist/validation.js';
+import type { DTOSchemas } from '../../dist/dto.js';
+import type { QueueMessage } from '../../dist/types.js';
+import { createValidation, type RuleTable } from '../../dist/validation.js';
+
+type QueueMessageSchema = DTOSchemas['QueueMessage'];
 
 type Equal<A, B> =
   (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
