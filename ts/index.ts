@@ -1,4 +1,29 @@
 /** What `@flowtrace/ipc` exports to callers of `require`. */
+export type {
+  AggsDTO,
+  CandleGroupDTO,
+  FootprintCandleDTO,
+  GapLoadOptionsDTO,
+  GapRecordDTO,
+  GapRecordInputDTO,
+  QueueMessageDTO,
+  StateEntryDTO,
+} from './dto.js';
+export type {
+  GapLoadPayload,
+  GapMarkSyncedPayload,
+  GapMessage,
+  GapResponse,
+  GapSaveBatchPayload,
+  GapSavePayload,
+  StateLoadAllPayload,
+  StateLoadBatchPayload,
+  StateLoadPayload,
+  StateMessage,
+  StateResponse,
+  StateSaveBatchPayload,
+  StateSavePayload,
+} from './payloads.js';
 export * from './sqlite-queue-core.js';
 export * from './unix-socket.js';
 export * from './validation-cjs.js';
