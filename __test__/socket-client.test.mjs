@@ -314,6 +314,7 @@ test('disposal, stats and events behave as elsewhere in Node', async (t) => {
     messagesReceived: 4,
     outboundBytes: 0,
     pendingRequests: 0,
+    lateReplies: 0,
   });
   assert.ok(bytesReceived > 20);
   const disconnect = once(client, 'disconnect');

@@ -67,6 +67,12 @@ limits! {
     /// Milliseconds that `stop()` and `close()` wait for running work.
     pub const DEADLINE_MS: u32 = 5_000;
 
+    /// Base of the wait before `client.request()` is sent again, in milliseconds.
+    pub const REQUEST_RETRY_DELAY_MS: u32 = 100;
+
+    /// Requests whose late reply a client recognises and drops; older ones come as messages.
+    pub const LATE_REPLIES_MAX: u32 = 10_000;
+
     /// Milliseconds until `client.request()` gives up.
     pub const REQUEST_TIMEOUT_MS: u32 = 30_000;
 

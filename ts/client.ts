@@ -1,11 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import { Emitter } from './emitter.js';
-import { fromNative, IpcError, invalidArgument, isError } from './errors.js';
+import { abortReason, fromNative, IpcError, invalidArgument } from './errors.js';
 import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
 import { MalformedFrame, Outbox, parseBatch, stringify } from './frames.js';
 import { limits } from './limits.js';
 import type { NativeClientOptions } from './native.js';
 import { DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
+import { Requests } from './requests.js';
 import type { AbortSignalLike, DeadlineOptions, IPCMessage } from './types.js';
 
 /** Options of {@link UnixSocketClient}. */
@@ -42,8 +42,15 @@ export interface ConnectOptions {
 
 /** Options of {@link UnixSocketClient.request}. */
 export interface RequestOptions {
-  /** Milliseconds to wait for the reply. Default 30000. */
+  /** Milliseconds to wait for the reply, of each attempt. Default 30000. */
   timeoutMs?: number;
+  /** How often the request is sent at most, always under the same id. Default 1. */
+  attempts?: number;
+  /**
+   * Base of the wait before another attempt, in milliseconds; it doubles with every attempt, and
+   * each wait is random between 0 and that. Default 100.
+   */
+  retryDelayMs?: number;
   /** Ends the wait; the promise rejects with the signal's reason. */
   signal?: AbortSignalLike;
 }
@@ -78,11 +85,8 @@ export interface UnixSocketClientStats {
   outboundBytes: number;
   /** Requests without a reply yet. */
   pendingRequests: number;
-}
-
-interface PendingRequest {
-  resolve: (reply: unknown) => void;
-  reject: (error: unknown) => void;
+  /** Replies that came too late and were dropped. */
+  lateReplies: number;
 }
 
 interface Attempt {
@@ -110,9 +114,9 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
   #connected = false;
   #attempt: Attempt | undefined;
   #outbox: Outbox | undefined;
-  readonly #requests = new Map<string | number, PendingRequest>();
-  #requestCount = 0;
-  #requestPrefix: string | undefined;
+  readonly #requests = new Requests();
+  /** Counts calls of `disconnect()`: a request does not connect again after one. */
+  #life = 0;
   #closing: Promise<void> | undefined;
   /** Counters of native clients that are gone. */
   #past = { connections: 0, framesSent: 0, framesReceived: 0, bytesReceived: 0 };
@@ -221,74 +225,51 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
    * reply is what the server's request handler returned, or `{ success: false, error }` if it
    * threw.
    *
-   * A rejection after the message was sent leaves open whether the server handled it.
+   * With more than one of `attempts`, a request that got no reply is sent again under the same
+   * id, after connecting again where that is needed; the handler may then see it more than once.
+   *
+   * A rejection after the message was sent leaves open whether the server handled it. A reply
+   * that comes later is dropped.
    *
    * @throws {IpcError} as `send()`; `ERR_IPC_REQUEST_TIMEOUT`; `ERR_IPC_DUPLICATE_REQUEST_ID` when
-   * a request with this `id` waits already; `ERR_IPC_INVALID_ARGUMENT`.
+   * a request with this `id` is under way; `ERR_IPC_INVALID_ARGUMENT`.
    */
-  async request<Reply = IPCMessage>(
-    message: object,
-    { timeoutMs, signal }: RequestOptions = {},
-  ): Promise<Reply> {
+  async request<Reply = IPCMessage>(message: object, options: RequestOptions = {}): Promise<Reply> {
     object('message', message);
-    const timeout = wholeNumber('timeoutMs', timeoutMs, limits.requestTimeoutMs, {
-      min: 0,
-      max: DELAY_MS_MAX,
-    });
+    const { signal } = options;
+    const ms = { min: 0, max: DELAY_MS_MAX };
+    const timeoutMs = wholeNumber('timeoutMs', options.timeoutMs, limits.requestTimeoutMs, ms);
+    const retryDelayMs = wholeNumber(
+      'retryDelayMs',
+      options.retryDelayMs,
+      limits.requestRetryDelayMs,
+      ms,
+    );
+    const attempts = wholeNumber('attempts', options.attempts, 1, { min: 1, max: 1_000_000 });
     if (signal?.aborted) throw abortReason(signal);
     const own = (message as { id?: unknown }).id;
-    const id = own === undefined ? this.#nextId() : own;
+    const id = own === undefined ? this.#requests.newId() : own;
     if ((typeof id !== 'string' && typeof id !== 'number') || !id) {
       throw invalidArgument('message.id must be a non-empty string or a number other than 0');
     }
-    if (this.#requests.has(id)) {
-      throw new IpcError(
-        'ERR_IPC_DUPLICATE_REQUEST_ID',
-        `A request with the id ${JSON.stringify(id)} waits for its reply already`,
-      );
-    }
-    const outbox = this.#outbox;
-    if (!this.#connected || outbox === undefined) throw notConnected();
     const frame = stringify(own === undefined ? { ...message, id } : message, this.#maxFrameBytes);
     this.#listen();
-    return new Promise<Reply>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        pending.reject(
-          new IpcError(
-            'ERR_IPC_REQUEST_TIMEOUT',
-            `Connection gave no reply to the request ${JSON.stringify(id)} within ${timeout}ms`,
-          ),
-        );
-      }, timeout);
-      const onAbort = () => pending.reject(abortReason(signal as AbortSignalLike));
-      const end = () => {
-        this.#requests.delete(id);
-        clearTimeout(timer);
-        signal?.removeEventListener('abort', onAbort);
-        if (this.#requests.size === 0) this.#onRequestsDone?.();
-      };
-      const pending: PendingRequest = {
-        resolve: (reply) => {
-          end();
-          resolve(reply as Reply);
-        },
-        reject: (error) => {
-          end();
-          reject(error);
-        },
-      };
-      // The connection keeps the process alive as long as a reply can come.
-      (timer as { unref?: () => void }).unref?.();
-      signal?.addEventListener('abort', onAbort, { once: true });
-      this.#requests.set(id, pending);
-      outbox.send(frame).catch(pending.reject);
+    return this.#requests.reserve(id, async () => {
+      const life = this.#life;
+      for (let attempt = 1; ; attempt++) {
+        try {
+          if (attempts > 1 && !this.#connected) await this.connect({ signal });
+          const send = () => this.#outbox?.send(frame) ?? Promise.reject(notConnected());
+          return (await this.#requests.reply(id, timeoutMs, signal, send)) as Reply;
+        } catch (error) {
+          if (attempt === attempts || !isTransient(error)) throw error;
+        }
+        // Full jitter, as for connections.
+        const ceiling = Math.min(retryDelayMs * 2 ** (attempt - 1), limits.reconnectDelayMsMax);
+        await abortable(sleep(Math.random() * ceiling), signal);
+        if (life !== this.#life) throw disconnected();
+      }
     });
-  }
-
-  #nextId(): string {
-    this.#requestPrefix ??= randomBytes(9).toString('base64url');
-    this.#requestCount++;
-    return `${this.#requestPrefix}-${this.#requestCount.toString(36)}`;
   }
 
   /** Whether there is a connection, as the kernel knows it now. */
@@ -301,10 +282,8 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
    * kernel has is delivered; what it does not take any more is rejected. Never throws.
    */
   disconnect(): void {
-    const closed = new IpcError(
-      'ERR_IPC_CONNECTION_CLOSED',
-      'Connection closed: disconnect() was called',
-    );
+    const closed = disconnected();
+    this.#life++;
     this.#outbox?.flush();
     this.#release();
     const attempt = this.#attempt;
@@ -337,17 +316,11 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     });
     const work = (async () => {
       await this.#outbox?.drained();
-      while (this.#connected && this.#requests.size > 0) {
-        await new Promise<void>((resolve) => {
-          this.#onRequestsDone = resolve;
-        });
-      }
+      await this.#requests.idle();
     })();
     await Promise.race([work, deadline]);
     clearTimeout(timer);
   }
-
-  #onRequestsDone: (() => void) | undefined;
 
   /** Lets the connection keep the process alive again. */
   ref(): this {
@@ -373,6 +346,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       bytesReceived: past.bytesReceived + (now?.bytesReceived ?? 0),
       outboundBytes: now?.outboundBytes ?? 0,
       pendingRequests: this.#requests.size,
+      lateReplies: this.#requests.late,
     };
   }
 
@@ -449,7 +423,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     const outbox = this.#outbox;
     this.#outbox = undefined;
     outbox?.fail(error);
-    for (const request of [...this.#requests.values()]) request.reject(error);
+    this.#requests.fail(error);
     this.tell('disconnect', wanted ? undefined : error);
   }
 
@@ -490,34 +464,44 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       for (const message of parseBatch(frames, runs[1] as number, nativeHub().separator)) {
         if (message instanceof MalformedFrame) {
           this.tell('error', message.error);
-        } else {
-          this.#receive(message as IPCMessage);
+        } else if (!this.#requests.take(message as IPCMessage)) {
+          this.tell('message', message as IPCMessage);
         }
       }
     },
   };
-
-  #receive(message: IPCMessage): void {
-    const id = message?.id as string | number | undefined;
-    const request = id === undefined ? undefined : this.#requests.get(id);
-    if (request === undefined) {
-      this.tell('message', message);
-      return;
-    }
-    request.resolve(message);
-  }
 }
 
 function notConnected(): IpcError {
   return new IpcError('ERR_IPC_NOT_CONNECTED', NOT_CONNECTED);
 }
 
-/** What Node's own functions reject with. */
-function abortReason(signal: AbortSignalLike): unknown {
-  if (isError(signal.reason)) return signal.reason;
-  const error = new Error('The operation was aborted', { cause: signal.reason });
-  error.name = 'AbortError';
-  return Object.assign(error, { code: 'ABORT_ERR' });
+function disconnected(): IpcError {
+  return new IpcError('ERR_IPC_CONNECTION_CLOSED', 'Connection closed: disconnect() was called');
+}
+
+/** Failures that another attempt of the same request may not have. */
+const TRANSIENT = new Set([
+  'EAGAIN',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOENT',
+  'ERR_IPC_CONNECTION_LOST',
+  'ERR_IPC_CONNECT_TIMEOUT',
+  'ERR_IPC_MAX_CONNECTIONS',
+  'ERR_IPC_NOT_CONNECTED',
+  'ERR_IPC_OUTBOUND_FULL',
+  'ERR_IPC_REQUEST_TIMEOUT',
+]);
+
+function isTransient(error: unknown): boolean {
+  return error instanceof IpcError && TRANSIENT.has(error.code);
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
 }
 
 /** The outcome of `promise`, unless `signal` comes first. */

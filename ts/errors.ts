@@ -1,3 +1,5 @@
+import type { AbortSignalLike } from './types.js';
+
 /**
  * An error of this package. `code` is stable and is what callers match on: `ERR_IPC_…` for rules
  * of this package, Node's own names for system calls, SQLite's extended names for the database.
@@ -61,4 +63,12 @@ export function messageOf(thrown: unknown): string {
 /** Whether it is an error of any realm. */
 export function isError(value: unknown): value is Error {
   return value instanceof Error || Object.prototype.toString.call(value) === '[object Error]';
+}
+
+/** What a promise rejects with when its signal is aborted, as Node's own functions do. */
+export function abortReason(signal: AbortSignalLike): unknown {
+  if (isError(signal.reason)) return signal.reason;
+  const error = new Error('The operation was aborted', { cause: signal.reason });
+  error.name = 'AbortError';
+  return Object.assign(error, { code: 'ABORT_ERR' });
 }

@@ -6,6 +6,9 @@ interface Limits {
   readonly textBytesMax: number;
   readonly serverOutboundBytesMax: number;
   readonly requestTimeoutMs: number;
+  readonly requestRetryDelayMs: number;
+  readonly lateRepliesMax: number;
+  readonly reconnectDelayMsMax: number;
   readonly deadlineMs: number;
   readonly retentionHours: number;
   readonly batchSize: number;
