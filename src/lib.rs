@@ -8,6 +8,7 @@
 //! | [`reactor`] | readiness, deadlines and wake-ups of one event loop | mio |
 //! | [`socket`] | clients and servers | mio |
 //! | [`queue`] | the durable queue | rusqlite; `worker` alone tokio |
+//! | [`runtime`] | candle states and gap records beside the queue | rusqlite |
 //! | [`error`], [`limits`] | every error code; every default and bound | |
 //! | `binding` | Node-API; only with the feature `node` | napi |
 //!
@@ -20,6 +21,7 @@ pub mod frame;
 pub mod limits;
 pub mod queue;
 pub mod reactor;
+pub mod runtime;
 pub mod socket;
 pub mod validate;
 

@@ -34,7 +34,7 @@ mod row;
 mod schema;
 mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod upkeep;
 mod worker;
 
@@ -48,6 +48,8 @@ pub use dead::Selection;
 pub use doorbell::Doorbell;
 pub use message::{NewMessage, parse_messages};
 pub use owner::{Owner, is_dead};
+pub(crate) use schema::{Extension, foreign};
+pub(crate) use store::{Rollback, Writing};
 pub use store::{Store, Stored};
 pub use upkeep::Stats;
 pub use worker::{Batch, Completion, Reply, Request, Wake, Worker};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::schema::{self, Found};
+use super::schema::{self, Extension, Found};
 use super::{Options, place};
 use crate::error::{Code, Error, Result};
 use crate::limits;
@@ -14,8 +14,8 @@ use crate::limits;
 const STATEMENTS_MAX: usize = 64;
 
 /// Opens the file, creating it where it is missing. Nothing is changed before it is known that
-/// the file is a queue's.
-pub(super) fn open(options: &Options) -> Result<Connection> {
+/// the file is a queue's. `extension` is what it holds beside the queue.
+pub(super) fn open(options: &Options, extension: Option<&Extension>) -> Result<Connection> {
     schema::require_version()?;
     let path = place::prepare(&options.path)?;
     place::require_access(&path)?;
@@ -30,7 +30,7 @@ pub(super) fn open(options: &Options) -> Result<Connection> {
     // Closing the last connection of a database in WAL mode would write the log of another
     // application into its file.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    let found = patience.wait(|| schema::inspect(&conn))?;
+    let found = patience.wait(|| schema::inspect(&conn, extension))?;
     if conn.is_readonly("main")? {
         // SQLite silently falls back to reading where writing is not permitted.
         return Err(place::read_only(&path));
@@ -50,7 +50,7 @@ pub(super) fn open(options: &Options) -> Result<Connection> {
         conn.execute_batch(&format!("PRAGMA {name} = {value}"))?;
     }
     if found != Found::Complete {
-        patience.wait(|| schema::create(&conn))?;
+        patience.wait(|| schema::create(&conn, extension))?;
     }
     conn.busy_timeout(Duration::from_millis(u64::from(options.busy_timeout_ms)))?;
     Ok(conn)
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn every_pragma_is_what_we_set() {
         let folder = Folder::new();
-        let conn = open(&folder.options()).expect("a new file");
+        let conn = open(&folder.options(), None).expect("a new file");
         for (name, value) in schema::pragmas() {
             let value = match name {
                 "locking_mode" => "normal".to_owned(),
@@ -139,17 +139,20 @@ mod tests {
     #[test]
     fn a_file_that_was_opened_before_is_complete() {
         let folder = Folder::new();
-        let first = open(&folder.options()).expect("a new file");
-        assert_eq!(schema::inspect(&first).expect("ours"), Found::Complete);
-        open(&folder.options()).expect("an old file");
+        let first = open(&folder.options(), None).expect("a new file");
+        assert_eq!(
+            schema::inspect(&first, None).expect("ours"),
+            Found::Complete
+        );
+        open(&folder.options(), None).expect("an old file");
     }
 
     #[test]
     fn an_open_file_is_refused_only_while_it_is_locked_longer_than_the_patience() {
         let folder = Folder::new();
-        let first = open(&folder.options()).expect("a new file");
+        let first = open(&folder.options(), None).expect("a new file");
         first.execute_batch("BEGIN IMMEDIATE").expect("free");
         // A complete file is opened without a write, so a writer does not matter.
-        open(&folder.options()).expect("readers do not wait for writers");
+        open(&folder.options(), None).expect("readers do not wait for writers");
     }
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 
+use super::store::Rollback;
 use crate::error::{Code, Error, Result};
 use crate::limits;
 
@@ -14,6 +15,14 @@ pub(super) enum Found {
     Incomplete,
     /// Everything is there.
     Complete,
+}
+
+/// Tables that a file holds beside the queue's, for whoever extends the queue.
+pub(crate) struct Extension {
+    /// Whether nothing is missing. Looks without changing anything.
+    pub(crate) is_complete: fn(&Connection) -> Result<bool>,
+    /// Makes what is missing, on any file, inside a write transaction that it does not end.
+    pub(crate) complete: fn(&Connection) -> Result<()>,
 }
 
 /// Tables by which a file is known as one of this package or of the original.
@@ -48,7 +57,7 @@ const COLUMNS: [&str; 6] = [
 ///
 /// # Errors
 /// `ForeignDatabase`; `SQLITE_NOTADB` and whatever else SQLite says of a file it cannot read.
-pub(super) fn inspect(conn: &Connection) -> Result<Found> {
+pub(super) fn inspect(conn: &Connection, extension: Option<&Extension>) -> Result<Found> {
     let application: i64 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     if application != 0 {
         return Err(foreign(format!("its application id is {application}")));
@@ -71,7 +80,9 @@ pub(super) fn inspect(conn: &Connection) -> Result<Found> {
     if has("message_queue") {
         inspect_queue(conn)?;
     }
-    Ok(match OBJECTS.iter().all(|name| has(name)) {
+    // Asked in any case: it too may find that the file is not ours.
+    let extended = extension.map_or(Ok(true), |extension| (extension.is_complete)(conn))?;
+    Ok(match extended && OBJECTS.iter().all(|name| has(name)) {
         true => Found::Complete,
         false => Found::Incomplete,
     })
@@ -113,7 +124,8 @@ fn inspect_queue(conn: &Connection) -> Result<()> {
     Ok(())
 }
 
-fn foreign(reason: String) -> Error {
+/// The error for a file that belongs to another application.
+pub(crate) fn foreign(reason: String) -> Error {
     Error::rule(
         Code::ForeignDatabase,
         format!("The file is a database of another application: {reason}. It was not changed."),
@@ -121,16 +133,16 @@ fn foreign(reason: String) -> Error {
 }
 
 /// Creates what is missing, all of it or nothing. Several processes may do so at once.
-pub(super) fn create(conn: &Connection) -> Result<()> {
+pub(super) fn create(conn: &Connection, extension: Option<&Extension>) -> Result<()> {
     conn.execute_batch("BEGIN IMMEDIATE")?;
-    let outcome = conn
-        .execute_batch(include_str!("schema.sql"))
-        .and_then(|()| conn.execute_batch("COMMIT"));
-    if outcome.is_err() && !conn.is_autocommit() {
-        // The error that is reported is the one that led here.
-        let _ = conn.execute_batch("ROLLBACK");
+    let rollback = Rollback(conn);
+    conn.execute_batch(include_str!("schema.sql"))?;
+    if let Some(extension) = extension {
+        (extension.complete)(conn)?;
     }
-    Ok(outcome?)
+    conn.execute_batch("COMMIT")?;
+    drop(rollback);
+    Ok(())
 }
 
 /// SQLite before this version may lose commits: its WAL-reset bug (3.7.0 to 3.51.2).

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, ffi, params};
 use super::clock::{Clock, SystemClock};
 use super::message::NewMessage;
 use super::row::{self, Flaw, Timestamp};
+use super::schema::Extension;
 use super::{Durability, Options, dead, open};
 use crate::error::{Code, Error, Result};
 use crate::limits;
@@ -26,7 +27,7 @@ pub enum Stored {
 /// One connection to a queue's file. Every method is synchronous and may wait
 /// `busy_timeout_ms` for another process's write; then its error is `SQLITE_BUSY`.
 pub struct Store {
-    pub(super) conn: Connection,
+    pub(crate) conn: Connection,
     pub(super) clock: Arc<dyn Clock>,
     durability: Durability,
     /// The connection's synchronous level, once it was set.
@@ -35,10 +36,10 @@ pub struct Store {
 }
 
 /// A write transaction in progress, and the time it takes place.
-pub(super) struct Writing<'c> {
-    pub(super) conn: &'c Connection,
+pub(crate) struct Writing<'c> {
+    pub(crate) conn: &'c Connection,
     pub(super) boot_ms: i64,
-    pub(super) unix_ms: i64,
+    pub(crate) unix_ms: i64,
 }
 
 impl Writing<'_> {
@@ -65,7 +66,16 @@ impl Store {
     /// # Errors
     /// Those of [`Store::open`].
     pub fn open_with_clock(options: &Options, clock: Arc<dyn Clock>) -> Result<Self> {
-        let conn = open::open(options)?;
+        Self::open_extended(options, clock, None)
+    }
+
+    /// As [`Store::open_with_clock`], on a file that holds further tables.
+    pub(crate) fn open_extended(
+        options: &Options,
+        clock: Arc<dyn Clock>,
+        extension: Option<&Extension>,
+    ) -> Result<Self> {
+        let conn = open::open(options, extension)?;
         let path = conn
             .path()
             .map_or_else(|| options.path.clone(), PathBuf::from);
@@ -265,6 +275,14 @@ impl Store {
         Ok(())
     }
 
+    /// Runs `work` in one write transaction and commits it as [`Options::durability`] says.
+    pub(crate) fn write_durably<T>(
+        &mut self,
+        work: impl FnOnce(&Writing<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.write(self.durability, work)
+    }
+
     /// Runs `work` in one write transaction and commits it at this level.
     pub(super) fn write<T>(
         &mut self,
@@ -296,7 +314,7 @@ impl Store {
 }
 
 /// Ends the transaction that an error or a panic left open.
-pub(super) struct Rollback<'c>(pub(super) &'c Connection);
+pub(crate) struct Rollback<'c>(pub(crate) &'c Connection);
 
 impl Drop for Rollback<'_> {
     fn drop(&mut self) {

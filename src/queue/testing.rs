@@ -1,4 +1,4 @@
-//! What the unit tests of the queue share.
+//! What the unit tests of everything with a queue share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,34 +8,34 @@ use tempfile::TempDir;
 use super::{ManualClock, NewMessage, Options, Store};
 
 /// A folder of one test, with a clock that stands still.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     folder: TempDir,
-    pub(super) clock: Arc<ManualClock>,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 impl Folder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Folder {
             folder: tempfile::tempdir().expect("a folder"),
             clock: Arc::new(ManualClock::new(1_700_000_000_000)),
         }
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("queue.db")
     }
 
-    pub(super) fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         Options::new(self.path())
     }
 
     /// A store on this folder's clock.
-    pub(super) fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         Store::open_with_clock(&self.options(), self.clock.clone()).expect("a file of our own")
     }
 
     /// The ids that a dequeue returns.
-    pub(super) fn ids(&self, store: &mut Store) -> Vec<String> {
+    pub(crate) fn ids(&self, store: &mut Store) -> Vec<String> {
         let text = store.dequeue(1_000).expect("readable");
         let values: Vec<serde_json::Value> = serde_json::from_str(&text).expect("valid JSON");
         values
@@ -46,6 +46,6 @@ impl Folder {
 }
 
 /// A small message.
-pub(super) fn message(id: &str, timestamp: u32) -> NewMessage<'static> {
+pub(crate) fn message(id: &str, timestamp: u32) -> NewMessage<'static> {
     NewMessage::new(id.to_owned(), "t", "{\"x\":1}", f64::from(timestamp)).expect("valid")
 }
