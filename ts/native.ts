@@ -101,6 +101,8 @@ export interface NativeQueueOptions {
   busyTimeoutMs?: number;
   /** Given: messages have to satisfy the schema, as the zod with these properties would judge. */
   validate?: NativeDialect;
+  /** Whether the file is a runtime database; else the methods about states and gaps throw. */
+  runtime: boolean;
 }
 
 /** Methods that end in `Later` run on the worker thread; `Completed` brings their result. */
@@ -135,6 +137,20 @@ export interface NativeQueue {
   settleLater(ticket: number, request: string): void;
   extendLater(ticket: number, claims: string, leaseMs: number): void;
   cleanupLater(ticket: number, retentionHours: number): void;
+  saveState(exchange: string, symbol: string, json: string): void;
+  /** `[exchange, symbol, json, exchange, symbol, json, …]` */
+  saveStates(states: string[]): void;
+  /** In the form of `saveStates`. */
+  loadStates(exchange: string, symbols: string[]): string[];
+  /** In the form of `saveStates`; without an exchange, of all. */
+  loadAllStates(exchange?: string): string[];
+  /** JSON: `[[exchange, symbol, fromTradeId, toTradeId, gapSize, detectedAt], …]` */
+  saveGaps(gaps: string): void;
+  /** From the JSON of a filter to the JSON of an array. */
+  loadGaps(filter: string): string;
+  /** The JSON of an array. */
+  markGapsSynced(ids: string): void;
+  schemaVersion(): number;
   /** Whether `Doorbell` tells of other processes' writes; false where the system cannot. */
   watch(on: boolean): boolean;
   close(): void;

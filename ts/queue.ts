@@ -132,6 +132,9 @@ interface Ticket {
   reject: (error: unknown) => void;
 }
 
+/** How a class that extends the queue reaches the addon. @internal */
+export const callNative: unique symbol = Symbol('callNative');
+
 const COUNT = { min: 1, max: 2 ** 31 - 1 };
 const MS = { min: 0, max: 2 ** 31 - 1 };
 
@@ -163,7 +166,7 @@ export class SQLiteQueue {
    * (`SQLITE_NOTADB`, `SQLITE_CANTOPEN`, `SQLITE_READONLY`, …); `ERR_IPC_FOREIGN_DATABASE`;
    * `ERR_IPC_NETWORK_FILESYSTEM`. The file is unchanged then.
    */
-  constructor(config: SQLiteQueueConfig) {
+  constructor(config: SQLiteQueueConfig, /** @internal */ runtime = false) {
     object('config', config);
     this.#dbPath = text('dbPath', config.dbPath);
     this.#retentionHours = hours('retentionHours', config.retentionHours, limits.retentionHours);
@@ -179,6 +182,7 @@ export class SQLiteQueue {
         fullDurability: durability === 'full',
         busyTimeoutMs,
         validate: this.#dialect,
+        runtime,
       });
     } catch (error) {
       throw fromNative(error);
@@ -458,6 +462,11 @@ export class SQLiteQueue {
     }
   }
 
+  /** @internal */
+  [callNative]<T>(work: (native: NativeQueue) => T): T {
+    return this.#call(() => work(this.#native));
+  }
+
   #call<T>(work: () => T): T {
     this.#assertOpen();
     try {
@@ -551,7 +560,7 @@ function fields(message: QueueMessage, which: string) {
  * Whether it is a string that has a form in UTF-8. Half of a surrogate pair has none: it would
  * be stored as U+FFFD, and the id would be another one.
  */
-function isText(value: unknown): value is string {
+export function isText(value: unknown): value is string {
   return typeof value === 'string' && !/\p{Surrogate}/u.test(value);
 }
 

@@ -13,5 +13,6 @@ mod errors;
 mod event_loop;
 mod hub;
 mod queue;
+mod runtime;
 mod sources;
 mod text;

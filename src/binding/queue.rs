@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::errors::{self, exception};
 use super::event_loop::EventLoop;
 use super::hub::NativeHub;
+use super::runtime::Opened;
 use super::text::read_utf8;
 use crate::error::{Code, Error};
 use crate::limits;
@@ -47,6 +48,8 @@ pub struct NativeQueueOptions {
     pub full_durability: bool,
     pub busy_timeout_ms: Option<u32>,
     pub validate: Option<NativeDialect>,
+    /// Whether the file is a runtime database: states and gaps beside the queue.
+    pub runtime: bool,
 }
 
 /// `NativeQueue.settleLater` reads this; claims are `[id, token]`.
@@ -71,8 +74,8 @@ pub struct NativeQueue {
     owner: Arc<Owner>,
     validate: Option<Dialect>,
     /// `None` once closed.
-    store: Option<Store>,
-    scratch: Vec<u8>,
+    pub(super) store: Option<Opened>,
+    pub(super) scratch: Vec<u8>,
 }
 
 #[napi]
@@ -92,7 +95,7 @@ impl NativeQueue {
             busy_timeout_ms,
             ..defaults
         };
-        let store = Store::open(&opened).map_err(exception)?;
+        let store = Opened::open(&opened, options.runtime).map_err(exception)?;
         let key = event_loop.with_hub(|hub| hub.reactor().new_key())?;
         Ok(NativeQueue {
             event_loop,
@@ -121,7 +124,7 @@ impl NativeQueue {
         timestamp: f64,
     ) -> errors::Result<()> {
         read_utf8(env.raw(), payload.raw(), &mut self.scratch)?;
-        let store = self.store.as_mut().ok_or_else(closed)?;
+        let store = self.store.as_mut().ok_or_else(closed)?.queue();
         let payload = utf8(&self.scratch)?;
         let message = NewMessage::new(id, kind, payload, timestamp).map_err(exception)?;
         store.enqueue(&message).map_err(exception)
@@ -131,7 +134,7 @@ impl NativeQueue {
     #[napi(catch_unwind)]
     pub fn enqueue_many(&mut self, env: Env, messages: JsString<'_>) -> errors::Result<u32> {
         read_utf8(env.raw(), messages.raw(), &mut self.scratch)?;
-        let store = self.store.as_mut().ok_or_else(closed)?;
+        let store = self.store.as_mut().ok_or_else(closed)?.queue();
         let text = utf8(&self.scratch)?;
         if let Some(dialect) = self.validate {
             for (index, message) in split(text)?.into_iter().enumerate() {
@@ -414,7 +417,7 @@ impl NativeQueue {
             }
         })?;
         // Claims that cannot be given back now end with their lease.
-        let _ = store.release_all(&self.owner);
+        let _ = store.queue().release_all(&self.owner);
         store.close().map_err(exception)
     }
 
@@ -431,7 +434,7 @@ impl NativeQueue {
     }
 
     fn store(&mut self) -> errors::Result<&mut Store> {
-        self.store.as_mut().ok_or_else(closed)
+        self.store.as_mut().map(Opened::queue).ok_or_else(closed)
     }
 
     /// Hands a request to the worker, which is started if there is none.
@@ -460,7 +463,7 @@ impl NativeQueue {
 impl Drop for NativeQueue {
     fn drop(&mut self) {
         if let Some(mut store) = self.store.take() {
-            let _ = store.release_all(&self.owner);
+            let _ = store.queue().release_all(&self.owner);
         }
     }
 }
@@ -519,16 +522,16 @@ fn selection(ids: Option<&[String]>) -> Selection<'_> {
     ids.map_or(Selection::All, Selection::Ids)
 }
 
-fn closed() -> napi::Error<String> {
+pub(super) fn closed() -> napi::Error<String> {
     exception(Error::rule(Code::QueueClosed, "The queue is closed"))
 }
 
-fn utf8(bytes: &[u8]) -> errors::Result<&str> {
+pub(super) fn utf8(bytes: &[u8]) -> errors::Result<&str> {
     std::str::from_utf8(bytes)
         .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))
 }
 
-fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> errors::Result<T> {
+pub(super) fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> errors::Result<T> {
     serde_json::from_str(text)
         .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))
 }
