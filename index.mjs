@@ -5,8 +5,19 @@ import esm from './dist/esm.js';
 
 const core = esm.core();
 
-export const { IpcError, SQLiteQueue, SQLiteQueuePoller, UnixSocketClient, UnixSocketServer } =
-  core;
+export const {
+  createIPCClient,
+  createIPCServer,
+  createRuntimeDatabase,
+  createRuntimeDatabasePoller,
+  IpcError,
+  RuntimeDatabase,
+  RuntimeDatabasePoller,
+  SQLiteQueue,
+  SQLiteQueuePoller,
+  UnixSocketClient,
+  UnixSocketServer,
+} = core;
 
 export const {
   AggsDTOSchema,

@@ -29,6 +29,7 @@ const ENTRIES = [
   '@flowtrace/ipc',
   '@flowtrace/ipc/features/unix-socket',
   '@flowtrace/ipc/features/sqlite-queue',
+  '@flowtrace/ipc/features/runtime-database',
 ];
 const RUN_IN_PARALLEL = { concurrency: 2 };
 
@@ -83,7 +84,7 @@ describe('the tarball', RUN_IN_PARALLEL, () => {
   test('holds what runs, its declarations and its documents, and nothing else', () => {
     const allowed = [
       /^dist\/[\w-]+\.(js|d\.ts)$/,
-      /^features\/(unix-socket|sqlite-queue)\/index\.(js|mjs|d\.ts|d\.mts)$/,
+      /^features\/(unix-socket|sqlite-queue|runtime-database)\/index\.(js|mjs|d\.ts|d\.mts)$/,
       /^index\.(js|mjs|d\.ts|d\.mts)$/,
       /^docs\/[\w-]+\.md$/,
       /^(README|CHANGELOG|SECURITY)\.md$/,
@@ -456,7 +457,7 @@ describe('the addon in a package of its own', RUN_IN_PARALLEL, () => {
         }`;
       const output = await node(['-e', script], { cwd: join(folder, 'without') });
       const lines = output.trim().split('\n');
-      assert.equal(lines.length, 6, output);
+      assert.equal(lines.length, 2 * ENTRIES.length, output);
       for (const line of lines) {
         const { name, code, message } = JSON.parse(line);
         assert.deepEqual({ name, code }, { name: 'IpcError', code: 'ERR_IPC_ADDON_NOT_FOUND' });

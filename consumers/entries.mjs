@@ -4,7 +4,8 @@ import { createRequire } from 'node:module';
 
 const require = createRequire(import.meta.url);
 const ROOT = '@flowtrace/ipc';
-const entries = [ROOT, `${ROOT}/features/unix-socket`, `${ROOT}/features/sqlite-queue`];
+const features = ['unix-socket', 'sqlite-queue', 'runtime-database'];
+const entries = [ROOT, ...features.map((feature) => `${ROOT}/features/${feature}`)];
 const isClass = (value) => typeof value === 'function' && /^class\b/.test(String(value));
 
 const everything = new Set();

@@ -24,6 +24,8 @@ export type {
   StateSaveBatchPayload,
   StateSavePayload,
 } from './payloads.js';
+export * from './factories.js';
+export * from './runtime-database.js';
 export * from './sqlite-queue-core.js';
 export * from './unix-socket.js';
 export * from './validation-cjs.js';

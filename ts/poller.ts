@@ -155,7 +155,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
   constructor(config: SQLiteQueuePollerOptions) {
     super();
     object('config', config);
-    this.#queue = checkedQueue(config.queue);
+    this.#queue = checkedQueue('queue', config.queue);
     if (config.onMessage !== undefined) this.setOnMessage(config.onMessage);
     const pollIntervalMs = duration('pollInterval', config.pollInterval, limits.pollIntervalMs);
     const retryDelayMs = duration(
@@ -304,7 +304,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
     const context: PollerErrorContext = message === undefined ? { phase } : { phase, message };
     if (this.#announce('error', error, context)) return;
     const about = message === undefined ? '' : ` (message ${String(message.id)})`;
-    console.error(`SQLiteQueuePoller: ${phase} failed${about}:`, error);
+    console.error(`${this.constructor.name}: ${phase} failed${about}:`, error);
   }
 
   /** Emits an event; a listener that throws must not take the loop with it. */
@@ -312,16 +312,17 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
     try {
       return this.emit(event, ...args);
     } catch (error) {
-      console.error(`SQLiteQueuePoller: a listener of '${event}' threw:`, error);
+      console.error(`${this.constructor.name}: a listener of '${event}' threw:`, error);
       return true;
     }
   }
 }
 
-function checkedQueue(queue: unknown): PollableQueue {
+/** Something that can be polled. */
+export function checkedQueue(name: string, queue: unknown): PollableQueue {
   for (const method of ['dequeue', 'markProcessed', 'cleanup']) {
     if (typeof (queue as Record<string, unknown> | null | undefined)?.[method] !== 'function') {
-      throw invalidArgument(`queue must be an object with a method ${method}`);
+      throw invalidArgument(`${name} must be an object with a method ${method}`);
     }
   }
   return queue as PollableQueue;

@@ -1,13 +1,26 @@
 // Compiled, never run: how services use the types, as a CommonJS and as an ES module.
 
-import type * as root from '@flowtrace/ipc';
+import * as root from '@flowtrace/ipc';
 import type {
   DeadLetter,
+  IPCClient,
+  IPCClientConfig,
   IPCMessage,
+  IPCServer,
+  IPCServerConfig,
   QueueStats,
+  RequestResponseHandler,
+  RuntimeDatabaseConfig,
+  RuntimeDatabasePollerConfig,
+  RuntimeDB,
+  RuntimeDBPoller,
   UnixSocketClientStats,
   UnixSocketServerConfig,
 } from '@flowtrace/ipc';
+import {
+  type RuntimeDatabase,
+  RuntimeDatabasePoller,
+} from '@flowtrace/ipc/features/runtime-database';
 import type {
   PollableQueue,
   QueueConfig,
@@ -132,6 +145,65 @@ export async function scoped(dbPath: string): Promise<QueueStats> {
   for (const claim of queue.claim({ limit: 1 })) queue.complete(claim);
   return queue.stats();
 }
+
+// The factories, and the interfaces that services keep what they made in.
+holds<Equal<root.RuntimeDatabase, RuntimeDatabase>>();
+export const reply: RequestResponseHandler = async (message) => ({ data: message.payload });
+
+export class Persistence {
+  private readonly server: IPCServer;
+  private readonly client: IPCClient;
+  private readonly db: RuntimeDB;
+  private readonly poller: RuntimeDBPoller;
+
+  constructor(
+    server: IPCServerConfig,
+    client: IPCClientConfig,
+    database: RuntimeDatabaseConfig,
+    polling: Omit<RuntimeDatabasePollerConfig, 'database'>,
+  ) {
+    this.server = root.createIPCServer(server);
+    this.client = root.createIPCClient(client);
+    this.db = root.createRuntimeDatabase(database);
+    this.poller = root.createRuntimeDatabasePoller({ ...polling, database: this.db });
+    this.server.setRequestHandler(reply);
+    this.poller.setOnMessage(queued);
+  }
+
+  async run(symbols: string[]): Promise<string | null> {
+    await Promise.all([this.server.start(), this.client.connect(), this.poller.start()]);
+    const state = { exchange: 'binance', symbol: 'BTCUSDT', stateJson: '{}' };
+    this.db.saveState(state.exchange, state.symbol, state.stateJson);
+    this.db.saveStateBatch([state, ...this.db.loadStatesBatch('binance', symbols)]);
+    const { exchange, symbol } = state;
+    const gap = { exchange, symbol, fromTradeId: 1, toTradeId: 9, gapSize: 7, detectedAt: 1 };
+    this.db.saveGapBatch([gap]);
+    const synced: (number | null)[] = this.db.loadGaps({ exchange }).map((gap) => gap.syncedAt);
+    this.db.markGapsSynced(this.db.loadGaps({ syncedOnly: false }).map(({ id }) => id));
+    return synced.length > 0 ? this.db.loadState(exchange, symbol) : null;
+  }
+}
+
+/** A service's own mock has what the interface asks for, and nothing else. */
+export const mock: RuntimeDB = {
+  enqueue: () => {},
+  dequeue: () => [],
+  markProcessed: () => {},
+  cleanup: () => 0,
+  saveState: () => {},
+  saveStateBatch: () => {},
+  loadState: () => null,
+  loadStatesBatch: () => [],
+  loadAllStates: () => [],
+  loadStatesByExchange: () => [],
+  saveGap: () => {},
+  saveGapBatch: () => {},
+  loadGaps: () => [],
+  markGapsSynced: () => {},
+  getSchemaVersion: () => 5,
+  close: () => {},
+};
+export const mocked = new RuntimeDatabasePoller({ database: mock, onMessage: queued });
 
 // The schema is one of the service's own zod, and composes with the service's own schemas.
 const batch = z.object({ messages: z.array(QueueMessageSchema), sender: z.string() });
