@@ -9,6 +9,7 @@ export type {
   QueueMessageDTO,
   StateEntryDTO,
 } from './dto.js';
+export * from './factories.js';
 export type {
   GapLoadPayload,
   GapMarkSyncedPayload,
@@ -24,7 +25,6 @@ export type {
   StateSaveBatchPayload,
   StateSavePayload,
 } from './payloads.js';
-export * from './factories.js';
 export * from './runtime-database.js';
 export * from './sqlite-queue-core.js';
 export * from './unix-socket.js';

@@ -1,6 +1,5 @@
 // Compiled, never run: how services use the types, as a CommonJS and as an ES module.
 
-import * as root from '@flowtrace/ipc';
 import type {
   DeadLetter,
   IPCClient,
@@ -17,6 +16,7 @@ import type {
   UnixSocketClientStats,
   UnixSocketServerConfig,
 } from '@flowtrace/ipc';
+import * as root from '@flowtrace/ipc';
 import {
   type RuntimeDatabase,
   RuntimeDatabasePoller,
