@@ -6,6 +6,8 @@ import esm from './dist/esm.js';
 const core = esm.core();
 
 export const {
+  BatchSender,
+  checkHealth,
   createIPCClient,
   createIPCServer,
   createRuntimeDatabase,

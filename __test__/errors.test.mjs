@@ -20,7 +20,18 @@ test('the face raises only codes that are listed', () => {
   const core = [...read('src/error.rs').matchAll(/=> "(ERR_IPC_[A-Z_]+)"/g)].map(
     ([, code]) => code,
   );
-  const files = ['client', 'server', 'frames', 'queue', 'poller', 'poll-loop', 'native', 'options'];
+  const files = [
+    'batch-sender',
+    'client',
+    'requests',
+    'server',
+    'frames',
+    'queue',
+    'poller',
+    'poll-loop',
+    'native',
+    'options',
+  ];
   for (const file of files) {
     for (const [, code] of read(`ts/${file}.ts`).matchAll(/'(ERR_IPC_[A-Z_]+)'/g)) {
       assert.ok(faceCodes.includes(code) || core.includes(code), `${file}: ${code}`);

@@ -73,6 +73,24 @@ limits! {
     /// Requests whose late reply a client recognises and drops; older ones come as messages.
     pub const LATE_REPLIES_MAX: u32 = 10_000;
 
+    /// Items that a batch sender sends together.
+    pub const SEND_BATCH_SIZE: u32 = 100;
+
+    /// Milliseconds that an item of a batch sender waits for others.
+    pub const FLUSH_INTERVAL_MS: u32 = 100;
+
+    /// Items that may wait in a batch sender.
+    pub const BUFFERED_ITEMS_MAX: u32 = 10_000;
+
+    /// Pending messages from which on a queue counts as degraded.
+    pub const HEALTH_PENDING_MAX: u32 = 10_000;
+
+    /// Age of the oldest pending message from which on a queue counts as degraded, in milliseconds.
+    pub const HEALTH_PENDING_AGE_MS_MAX: u32 = 60_000;
+
+    /// Failures in a row from which on a poller counts as degraded.
+    pub const HEALTH_FAILURES_IN_ROW_MAX: u32 = 5;
+
     /// Milliseconds until `client.request()` gives up.
     pub const REQUEST_TIMEOUT_MS: u32 = 30_000;
 

@@ -1,4 +1,6 @@
 /** What `@flowtrace/ipc` exports to callers of `require`. */
+
+export * from './batch-sender.js';
 export type {
   AggsDTO,
   CandleGroupDTO,
@@ -10,6 +12,7 @@ export type {
   StateEntryDTO,
 } from './dto.js';
 export * from './factories.js';
+export * from './health.js';
 export type {
   GapLoadPayload,
   GapMarkSyncedPayload,

@@ -6,6 +6,12 @@ interface Limits {
   readonly textBytesMax: number;
   readonly serverOutboundBytesMax: number;
   readonly requestTimeoutMs: number;
+  readonly sendBatchSize: number;
+  readonly flushIntervalMs: number;
+  readonly bufferedItemsMax: number;
+  readonly healthPendingMax: number;
+  readonly healthPendingAgeMsMax: number;
+  readonly healthFailuresInRowMax: number;
   readonly requestRetryDelayMs: number;
   readonly lateRepliesMax: number;
   readonly reconnectDelayMsMax: number;

@@ -17,6 +17,7 @@ export type PollerPhase = 'claim' | 'handle' | 'settle' | 'extend' | 'cleanup';
 /** The poller as its loop sees it: the handler, which may throw, and whom to tell, which do not. */
 export interface PollLoopHost {
   handle(claim: Claimed, loop: PollLoop): unknown;
+  succeeded(): void;
   failed(error: unknown, phase: PollerPhase, message?: QueueMessage): void;
   dead(message: QueueMessage, attempts: number, error: unknown): void;
   drained(handled: number): void;
@@ -383,6 +384,7 @@ export class PollLoop {
     this.#failedInRow.clear();
     this.#pauses = 0;
     this.#outbox.completed.push(claim);
+    this.#host.succeeded();
   }
 
   /**

@@ -93,6 +93,22 @@ export interface DeadLetterInfo {
   error: unknown;
 }
 
+/** Counters of {@link SQLiteQueuePoller} since it was made. */
+export interface PollerStats {
+  /** Whether it was started and not stopped since. */
+  running: boolean;
+  /** Messages whose handler succeeded. */
+  handled: number;
+  /** Deliveries whose handler failed. */
+  failed: number;
+  /** Of the last deliveries, how many failed without a success in between. */
+  failuresInRow: number;
+  /** Messages given up. */
+  dead: number;
+  /** Failures of the queue, not of handlers. */
+  queueErrors: number;
+}
+
 /** The events of {@link SQLiteQueuePoller}, each with the arguments of its listeners. */
 export interface PollerEvents {
   /**
@@ -147,6 +163,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
   /** Kept from start to start, because it remembers how often which message failed. */
   #duck: DuckSource | undefined;
   /** The loop of a running poller. */
+  readonly #counts = { handled: 0, failed: 0, failuresInRow: 0, dead: 0, queueErrors: 0 };
   #loop: PollLoop | undefined;
   /** The loop that is being stopped, until that is done. */
   #ending: { readonly done: Promise<void> } | undefined;
@@ -191,9 +208,15 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
           this.#onMessage as QueueMessageHandler,
           claim.message,
         ),
+      succeeded: () => {
+        this.#counts.handled++;
+        this.#counts.failuresInRow = 0;
+      },
       failed: (error, phase, message) => this.#reportError(error, phase, message),
-      dead: (message, attempts, error) =>
-        this.#announce('deadLetter', message, { attempts, error }),
+      dead: (message, attempts, error) => {
+        this.#counts.dead++;
+        this.#announce('deadLetter', message, { attempts, error });
+      },
       drained: (handled) => this.#announce('drained', handled),
     };
   }
@@ -266,6 +289,11 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
     return ending === undefined || inside ? Promise.resolve() : ending.done;
   }
 
+  /** Counters since the poller was made. */
+  stats(): PollerStats {
+    return { running: this.isRunning(), ...this.#counts };
+  }
+
   /** Whether the poller was started and not stopped since. */
   isRunning(): boolean {
     return this.#loop !== undefined;
@@ -301,6 +329,12 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
   }
 
   #reportError(error: unknown, phase: PollerPhase, message: QueueMessage | undefined): void {
+    if (phase === 'handle') {
+      this.#counts.failed++;
+      this.#counts.failuresInRow++;
+    } else {
+      this.#counts.queueErrors++;
+    }
     const context: PollerErrorContext = message === undefined ? { phase } : { phase, message };
     if (this.#announce('error', error, context)) return;
     const about = message === undefined ? '' : ` (message ${String(message.id)})`;

@@ -7,6 +7,7 @@ export {
   type PollerErrorContext,
   type PollerEvents,
   type PollerPhase,
+  type PollerStats,
   type QueueMessageHandler,
   type QueuePollerConfig,
   SQLiteQueuePoller,
