@@ -139,3 +139,17 @@ test('a hundred clients of a restarted server all come back', async (t) => {
   const replies = await Promise.all(clients.map((client, n) => client.request({ n })));
   assert.ok(replies.every((reply, n) => reply.n === n));
 });
+
+test('a call that fails meanwhile does not end the attempts to come back', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const first = await listen(t, { socketPath: path });
+  const { client } = clientOf(t, { socketPath: path, reconnectDelay: 5, maxReconnectDelay: 20 });
+  await client.connect();
+  await first.server.stop();
+  await assert.rejects(client.connect(), { code: 'ENOENT' });
+  await assert.rejects(client.request({}, { attempts: 2, retryDelayMs: 1 }), { code: 'ENOENT' });
+  const again = once(client, 'connect');
+  await listen(t, { socketPath: path });
+  await again;
+  assert.equal(client.isConnected(), true);
+});

@@ -112,6 +112,8 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
   /** The client in the addon, while there is a connection or a wish for one. */
   #key: number | undefined;
   #connected = false;
+  /** There was a connection, and the addon makes it again until `disconnect()`. */
+  #reconnects = false;
   #attempt: Attempt | undefined;
   #outbox: Outbox | undefined;
   readonly #requests = new Requests();
@@ -167,14 +169,16 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       await abortable(attempt.promise, signal);
     } finally {
       attempt.callers--;
-      if (attempt.callers === 0 && this.#attempt === attempt) this.disconnect();
+      if (attempt.callers === 0 && this.#attempt === attempt) {
+        this.#attempt = undefined;
+        this.#giveUp();
+      }
     }
   }
 
   #begin(): Attempt {
     if (this.#connected) {
       // The kernel knows of a loss that has not been told yet.
-      this.#release();
       this.#lost(new IpcError('ERR_IPC_CONNECTION_LOST', 'Connection lost: the peer closed it'));
     }
     let resolve!: () => void;
@@ -197,10 +201,16 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       nativeHub().connect(this.#key);
     } catch (error) {
       this.#attempt = undefined;
-      this.#release();
+      this.#giveUp();
       reject(fromNative(error));
     }
     return attempt;
+  }
+
+  /** Nobody waits for a connection any more; one that was lost is still made again by itself. */
+  #giveUp(): void {
+    if (this.#reconnects) this.#keepAlive.active = false;
+    else this.#release();
   }
 
   /**
@@ -266,7 +276,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
         }
         // Full jitter, as for connections.
         const ceiling = Math.min(retryDelayMs * 2 ** (attempt - 1), limits.reconnectDelayMsMax);
-        await abortable(sleep(Math.random() * ceiling), signal);
+        await this.#requests.pause(Math.random() * ceiling, signal);
         if (life !== this.#life) throw disconnected();
       }
     });
@@ -290,6 +300,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     this.#attempt = undefined;
     attempt?.reject(closed);
     this.#lost(closed, true);
+    this.#requests.end(closed);
   }
 
   /**
@@ -401,6 +412,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
   /** Gives the native client up. */
   #release(): void {
     this.#keepAlive.active = false;
+    this.#reconnects = false;
     const key = this.#key;
     if (key === undefined) return;
     this.#key = undefined;
@@ -431,6 +443,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     onConnected: () => {
       const key = this.#key as number;
       this.#connected = true;
+      this.#reconnects = this.#options.reconnectDelayMs !== -1;
       this.#keepAlive.active = true;
       this.#outbox = new Outbox((frames) => {
         try {
@@ -447,11 +460,11 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     onConnectFailed: (code, message) => {
       const attempt = this.#attempt;
       this.#attempt = undefined;
-      this.#release();
+      this.#giveUp();
       attempt?.reject(new IpcError(code, message));
     },
     onDisconnected: (code, message) => {
-      if (this.#options.reconnectDelayMs === -1) this.#release();
+      if (!this.#reconnects) this.#release();
       this.#lost(new IpcError(code, message));
     },
     onRetryScheduled: (attempt, waitMs, code, message) => {
@@ -496,12 +509,6 @@ const TRANSIENT = new Set([
 
 function isTransient(error: unknown): boolean {
   return error instanceof IpcError && TRANSIENT.has(error.code);
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms);
-  });
 }
 
 /** The outcome of `promise`, unless `signal` comes first. */

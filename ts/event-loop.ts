@@ -35,22 +35,28 @@ let holders = 0;
 export function nativeHub(): NativeHub {
   if (hub === undefined) {
     hub = new addon.NativeHub(dispatch);
-    if (!watchesExit) {
-      watchesExit = true;
-      // `process.exit()` skips the hooks in which the addon would remove its socket files.
-      process.once('exit', () => hub?.releasePaths());
-    }
+    // `process.exit()` skips the hooks in which the addon would remove its socket files.
+    process.once('exit', releasePaths);
     SETTLED.then(closeIfIdle);
   }
   return hub;
 }
 
-let watchesExit = false;
+function releasePaths(): void {
+  hub?.releasePaths();
+}
+
+/** The sockets of this environment, if there are any. */
+export function existingHub(): NativeHub | undefined {
+  return hub;
+}
+
 const SETTLED = Promise.resolve();
 
 /** Checked a moment later, because what ends is often followed at once by what begins. */
 function closeIfIdle(): void {
   if (endpoints.size > 0 || holders > 0) return;
+  process.removeListener('exit', releasePaths);
   hub?.close();
   hub = undefined;
 }
@@ -67,8 +73,8 @@ export function detach(key: number): void {
 }
 
 /**
- * One reason for the process to stay alive. Nothing else of the package keeps it: timers and
- * handles are all unreferenced.
+ * One reason for the process to stay alive. Of the sockets nothing else keeps it: the handles of
+ * the addon are all unreferenced.
  */
 export class KeepAlive {
   #active = false;

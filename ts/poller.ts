@@ -10,7 +10,7 @@ import {
   type PollableQueue,
   type RetryPolicy,
 } from './message-source.js';
-import { callable, describe, object, wholeNumber } from './options.js';
+import { callable, DELAY_MS_MAX, describe, object, wholeNumber } from './options.js';
 import { PollClock } from './poll-clock.js';
 import {
   type PollerPhase,
@@ -180,6 +180,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
       config.retryDelayMs,
       // Whoever never heard of the option expects a retry by the next poll.
       Math.min(limits.retryDelayMs, pollIntervalMs),
+      DELAY_MS_MAX,
     );
     const maxAttempts = count('maxAttempts', config.maxAttempts, limits.attemptsMax, true);
     this.#policy = {
@@ -193,7 +194,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
       retryDelayMs,
       batchSize: count('batchSize', config.batchSize, limits.batchSize),
       concurrency: count('concurrency', config.concurrency, 1),
-      leaseMs: duration('leaseMs', config.leaseMs, limits.leaseMs),
+      leaseMs: Math.ceil(duration('leaseMs', config.leaseMs, limits.leaseMs, DELAY_MS_MAX)),
       cleanupIntervalMs: duration(
         'cleanupIntervalMs',
         config.cleanupIntervalMs,
@@ -363,11 +364,16 @@ export function checkedQueue(name: string, queue: unknown): PollableQueue {
 }
 
 /** A time in milliseconds, which need not be whole. */
-function duration(name: string, value: unknown, fallback: number): number {
+function duration(
+  name: string,
+  value: unknown,
+  fallback: number,
+  max = Number.MAX_SAFE_INTEGER,
+): number {
   if (value === undefined) return fallback;
-  if (typeof value !== 'number' || !Number.isFinite(value) || value <= 0) {
+  if (typeof value !== 'number' || !(value > 0 && value <= max)) {
     throw invalidArgument(
-      `${name} must be a number of milliseconds above 0, not ${describe(value)}`,
+      `${name} must be a number of milliseconds above 0 and at most ${max}, not ${describe(value)}`,
     );
   }
   return value;

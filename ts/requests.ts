@@ -18,6 +18,7 @@ export class Requests {
   readonly #waiting = new Map<RequestId, Waiting>();
   /** Ids whose reply may still come although nobody waits for it any more, the oldest first. */
   readonly #given = new Set<RequestId>();
+  readonly #pauses = new Set<{ reject: (error: unknown) => void }>();
   readonly #prefix = randomBytes(9).toString('base64url');
   #count = 0;
   #onIdle: (() => void) | undefined;
@@ -87,6 +88,29 @@ export class Requests {
       this.#waiting.set(id, waiting);
       send().catch(waiting.reject);
     });
+  }
+
+  /** Waits between two attempts; `end()` ends the wait. */
+  pause(ms: number, signal: AbortSignalLike | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => end(resolve), ms);
+      const onAbort = () => end(() => reject(abortReason(signal as AbortSignalLike)));
+      const pause = { reject: (error: unknown) => end(() => reject(error)) };
+      const end = (settle: () => void) => {
+        this.#pauses.delete(pause);
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', onAbort);
+        settle();
+      };
+      signal?.addEventListener('abort', onAbort, { once: true });
+      this.#pauses.add(pause);
+    });
+  }
+
+  /** Ends every wait between two attempts, and every wait for a reply. */
+  end(error: unknown): void {
+    for (const pause of [...this.#pauses]) pause.reject(error);
+    this.fail(error);
   }
 
   #expectLate(id: RequestId): void {

@@ -500,7 +500,8 @@ class Run implements Endpoint {
       connection.outbox.flush();
       const { settled } = connection;
       connection.settled = 0;
-      nativeHub().settle(this.#key, connection.id, settled);
+      // After the end of the stop nobody counts any more.
+      if (this.#final === undefined) nativeHub().settle(this.#key, connection.id, settled);
     }
     this.#settledIn.clear();
   };

@@ -117,24 +117,30 @@ impl EventLoop {
             if status != 0 {
                 release(poll, UV_POLL);
                 release(timer, UV_TIMER);
+                sys::napi_delete_reference(env, reference);
                 drop(Rc::from_raw(data.cast::<EventLoop>()));
-                return Err(exception(Error::rule(
-                    Code::Internal,
-                    format!("libuv refuses to watch the reactor: status {status}"),
-                )));
+                return Err(refused("uv_poll_init", status));
             }
+            // It only fills the handle in.
             uv_timer_init(this.uv_loop, timer);
             uv_handle_set_data(poll, data);
             uv_handle_set_data(timer, data);
-            uv_poll_start(poll, UV_READABLE, on_readable);
             // Neither keeps the process alive; see `set_keep_alive`.
             uv_unref(poll);
             uv_unref(timer);
             this.poll.set(poll);
             this.timer.set(timer);
             this.open_handles.set(2);
+            let status = uv_poll_start(poll, UV_READABLE, on_readable);
+            if status != 0 {
+                this.close();
+                return Err(refused("uv_poll_start", status));
+            }
             let mut cleanup = ptr::null_mut();
-            sys::napi_add_async_cleanup_hook(env, Some(on_cleanup), data, &raw mut cleanup);
+            let hooked =
+                sys::napi_add_async_cleanup_hook(env, Some(on_cleanup), data, &raw mut cleanup);
+            // Without the hook the handles would outlive the environment.
+            check(hooked).inspect_err(|_| this.close())?;
             this.cleanup.set(cleanup);
         }
         Ok(this)
@@ -242,6 +248,8 @@ impl EventLoop {
             let ready = sys::napi_get_global(env, &raw mut receiver) == sys::Status::napi_ok
                 && sys::napi_get_reference_value(env, self.dispatch.get(), &raw mut dispatch)
                     == sys::Status::napi_ok;
+            // It fails when the environment is ending: nobody is left to be told. No text is too
+            // long for it, see `limits::TEXT_BYTES_MAX`.
             if ready && let Ok(argument) = argument(env) {
                 let mut result = ptr::null_mut();
                 let status = sys::napi_make_callback(
@@ -289,6 +297,13 @@ impl EventLoop {
     }
 }
 
+fn refused(call: &str, status: i32) -> napi::Error<String> {
+    exception(Error::rule(
+        Code::Internal,
+        format!("{call} fails with status {status}"),
+    ))
+}
+
 /// Runs `work` for the loop behind a handle; a panic is reported and stops there.
 unsafe fn guarded(data: *mut c_void, work: impl FnOnce(&EventLoop)) {
     let this: *const EventLoop = data.cast_const().cast();
@@ -333,7 +348,9 @@ unsafe extern "C" fn on_closed(handle: *mut UvHandle) {
         release(handle, kind);
         this.open_handles.set(this.open_handles.get() - 1);
         if this.open_handles.get() == 0 {
-            sys::napi_remove_async_cleanup_hook(this.cleanup.get());
+            if !this.cleanup.get().is_null() {
+                sys::napi_remove_async_cleanup_hook(this.cleanup.get());
+            }
             drop(Rc::from_raw(data));
         }
     }

@@ -98,6 +98,9 @@ pub(super) struct Client {
     backoff: Option<Backoff>,
     /// The attempt under way was begun by the client itself, not by [`Hub::connect`].
     automatic: bool,
+    /// There was a connection since the client last rested: a failed attempt, whoever began it, is
+    /// followed by another.
+    reconnects: bool,
     /// Frames are counted and dropped, because nobody listens.
     discards: bool,
 }
@@ -119,6 +122,7 @@ impl Hub {
             state: State::Idle,
             backoff,
             automatic: false,
+            reconnects: false,
             discards: true,
         };
         self.clients.insert(key, client);
@@ -136,20 +140,30 @@ impl Hub {
     /// if the client is connected.
     ///
     /// # Errors
-    /// When the kernel refuses at once (`ENOENT`, `ECONNREFUSED`, `EACCES`); the client rests.
+    /// When the kernel refuses at once (`ENOENT`, `ECONNREFUSED`, `EACCES`). The client rests, or
+    /// tries again by itself if it did so before.
     pub fn connect(&mut self, key: Key) -> Result<()> {
+        let Some(client) = self.clients.get_mut(&key) else {
+            return Ok(());
+        };
+        if let State::Up(link) = &client.state {
+            if !link.write_failed() && !link.is_hung_up() {
+                return Ok(());
+            }
+            // The loss has not been told yet.
+            self.client_lost(key, link::lost(None));
+        }
         let Some(client) = self.clients.get_mut(&key) else {
             return Ok(());
         };
         client.automatic = false;
         match client.state {
-            State::Up(_) => Ok(()),
             // The attempt that is under way by itself serves this call too.
-            State::Grace(_) => Ok(()),
+            State::Grace(_) | State::Up(_) => Ok(()),
             State::Connecting { .. } | State::Idle | State::Waiting => {
                 let until = Instant::now() + client.options.connect_timeout;
                 self.attempt(key, until, BACKLOG_WAIT)
-                    .inspect_err(|_| self.rest(key))
+                    .inspect_err(|_| self.give_up(key))
             }
         }
     }
@@ -166,11 +180,25 @@ impl Hub {
         self.rest(key);
     }
 
+    /// Ends an attempt that somebody asked for.
+    fn give_up(&mut self, key: Key) {
+        if self
+            .clients
+            .get(&key)
+            .is_some_and(|client| client.reconnects)
+        {
+            self.retry(key, None);
+        } else {
+            self.rest(key);
+        }
+    }
+
     fn rest(&mut self, key: Key) {
         self.reactor.set_deadline(key, None);
         let Some(client) = self.clients.get_mut(&key) else {
             return;
         };
+        client.reconnects = false;
         if let Some(backoff) = &mut client.backoff {
             backoff.reset();
         }
@@ -282,8 +310,8 @@ impl Hub {
         if client.automatic {
             self.retry(key, Some(error));
         } else {
-            self.rest(key);
             self.push_event(key, Event::ConnectFailed { client: key, error });
+            self.give_up(key);
         }
     }
 
@@ -297,6 +325,7 @@ impl Hub {
         if let State::Grace(link) = std::mem::replace(&mut client.state, State::Idle) {
             client.state = State::Up(link);
             client.stats.connections += 1;
+            client.reconnects = client.backoff.is_some();
             if let Some(backoff) = &mut client.backoff {
                 backoff.reset();
             }

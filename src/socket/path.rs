@@ -70,7 +70,7 @@ pub struct BoundSocket {
     /// Device and inode of our own socket file: a successor's file has another one.
     /// `None` once the path was given up.
     identity: Option<(u64, u64)>,
-    lock: Lock,
+    lock: Option<Lock>,
 }
 
 impl BoundSocket {
@@ -93,7 +93,7 @@ impl BoundSocket {
             listener,
             path: PathBuf::from(path),
             identity,
-            lock,
+            lock: Some(lock),
         })
     }
 
@@ -116,7 +116,7 @@ impl BoundSocket {
         if fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == identity) {
             let _ = fs::remove_file(&self.path);
         }
-        self.lock.release();
+        self.lock = None;
     }
 }
 
@@ -126,7 +126,7 @@ impl Drop for BoundSocket {
     }
 }
 
-/// An exclusive `flock` on `<socket path>.lock`.
+/// An exclusive `flock` on `<socket path>.lock`, until it is dropped.
 #[derive(Debug)]
 struct Lock {
     file: File,
@@ -164,14 +164,15 @@ impl Lock {
             }
         }
     }
+}
 
-    fn release(&mut self) {
+impl Drop for Lock {
+    fn drop(&mut self) {
         // A file with content was not made here; it is only borrowed.
         if self.file.metadata().is_ok_and(|file| file.len() == 0) {
             let _ = fs::remove_file(&self.path);
         }
-        // SAFETY: plain system call on a descriptor that `file` owns.
-        unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_UN) };
+        // Closing the file ends the lock, after its name is gone.
     }
 }
 
@@ -425,6 +426,7 @@ mod tests {
             "EADDRINUSE"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        assert!(!Path::new(&format!("{path}.lock")).exists());
 
         fs::remove_file(&path).unwrap();
         let target = folder.path().join("target");
