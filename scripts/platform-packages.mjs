@@ -26,14 +26,16 @@ for (const file of readdirSync(folder).sort()) {
   const out = join(root, 'npm', target);
   mkdirSync(out, { recursive: true });
   copyFileSync(join(folder, file), join(out, file));
-  const { version, license, engines } = manifest;
+  const { version, license, engines, repository, publishConfig } = manifest;
   const libc = abi === undefined ? {} : { libc: [abi === 'gnu' ? 'glibc' : abi] };
   const platform = {
     name,
     version,
     description: `The native addon of ${manifest.name} for ${target}`,
     license,
+    repository,
     engines,
+    publishConfig,
     main: file,
     files: [file],
     os: [os],

@@ -44,6 +44,10 @@ if (!options['only-js']) {
     run(node, [bin(['typescript', 'bin', 'tsc']), '--noEmit', '-p', project]);
   }
   run('cargo', ['fmt', '--check']);
+  // The addon's build is there already; this checks it without building it again.
+  for (const features of [[], ['--no-default-features', '--all-targets']]) {
+    run('cargo', ['clippy', '--locked', '--quiet', ...features, '--', '-D', 'warnings']);
+  }
   run('cargo', ['test', '--locked', '--no-default-features', '--quiet']);
 }
 

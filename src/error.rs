@@ -20,7 +20,7 @@ macro_rules! codes {
         pub enum Code { $($(#[$doc])* $variant,)+ }
 
         impl Code {
-            /// Every code, in the order of `docs/errors.md`.
+            /// Every code.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
 
             /// The name that reaches JavaScript as `error.code`.
@@ -56,7 +56,7 @@ codes! {
     InvalidMessage => "ERR_IPC_INVALID_MESSAGE",
     /// The queue was used after `close()`.
     QueueClosed => "ERR_IPC_QUEUE_CLOSED",
-    /// More asynchronous work waits for the queue's worker than `maxPendingBytes` allows.
+    /// More asynchronous work waits for the queue's worker than its limits allow.
     QueueFull => "ERR_IPC_QUEUE_FULL",
     /// The file is a database of another application.
     ForeignDatabase => "ERR_IPC_FOREIGN_DATABASE",

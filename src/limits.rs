@@ -1,4 +1,5 @@
-//! Every default and every bound, once. The JavaScript face reads them from here through the
+//! Every default and every bound that a user can meet, once. What only tunes the code stands
+//! beside the code. The JavaScript face reads them from here through the
 //! binding (`limits()`), the documentation quotes them, and a test compares the three.
 //!
 //! The unit ends the name. A limit counts memory that is pinned, not bytes that went through.
