@@ -299,3 +299,45 @@ test('a request handler that never ends holds nobody else up', async (t) => {
   ]);
   assert.equal(ok, true);
 });
+
+test('a handler that changes its message changes neither the id of the reply nor that there is one', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const { server } = await listen(t, { socketPath: path });
+  const { client } = await connected(t, { socketPath: path });
+  for (const change of [
+    (message) => {
+      message.id = 'other';
+    },
+    (message) => {
+      delete message.id;
+    },
+  ]) {
+    server.setRequestHandler(async (message) => {
+      change(message);
+      if (message.fail) throw new Error('of the handler');
+      return { ok: 1 };
+    });
+    assert.deepEqual(await client.request({ id: 'r' }), { id: 'r', ok: 1 });
+    const failed = await client.request({ id: 's', fail: true });
+    assert.deepEqual(failed, { id: 's', success: false, error: 'of the handler' });
+  }
+});
+
+test('an id is added to what JSON makes of a message', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const { server } = await listen(t, { socketPath: path });
+  server.setRequestHandler((message) => ({ echo: message }));
+  const { client } = await connected(t, { socketPath: path });
+  class Candle {
+    #price = 7;
+    toJSON() {
+      return { price: this.#price };
+    }
+  }
+  const { id, echo } = await client.request(new Candle());
+  assert.deepEqual(echo, { price: 7, id });
+  assert.equal((await client.request({ id: null, n: 1 })).echo.n, 1);
+  for (const message of [[1], new Date(0)]) {
+    await assert.rejects(client.request(message), { code: 'ERR_IPC_UNSERIALIZABLE' });
+  }
+});

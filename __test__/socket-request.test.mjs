@@ -37,7 +37,7 @@ test('requests find their replies by id', async (t) => {
   // The reply that nobody waits for any more is dropped.
   await until(() => client.stats().lateReplies === 1, 'the late reply');
   assert.deepEqual(messages, []);
-  for (const id of ['', 0, null, false, {}]) {
+  for (const id of ['', 0, false, {}]) {
     await assert.rejects(client.request({ id }), { code: 'ERR_IPC_INVALID_ARGUMENT' });
   }
   for (const message of [undefined, null, 'text', 1]) {
@@ -60,7 +60,6 @@ test('close() waits until messages have left and requests are answered', async (
   const sends = Array.from({ length: 50 }, (_, n) => client.send({ n, text }));
   const request = client.request({ id: 'r', wait: true });
   const closing = client.close();
-  assert.equal(client.close(), closing);
   await until(() => received.length === 51, 'all messages');
   assert.equal(client.isConnected(), true);
   gate.resolve();

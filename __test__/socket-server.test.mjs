@@ -271,7 +271,7 @@ test('stop() cuts what is not done at the deadline', async (t) => {
   await server.stop();
   assert.deepEqual([starts, peer.frames.length], [1, 0]);
   for (const deadlineMs of [-1, Number.NaN, '5']) {
-    assert.throws(() => server.stop({ deadlineMs }), { code: 'ERR_IPC_INVALID_ARGUMENT' });
+    await assert.rejects(server.stop({ deadlineMs }), { code: 'ERR_IPC_INVALID_ARGUMENT' });
   }
 });
 

@@ -57,7 +57,7 @@ limits! {
     /// Milliseconds that a new connection waits for a refusal (`maxConnections`, `allowedUids`)
     /// before `connect()` resolves. The kernel completes a connection before the server looks at it,
     /// so this wait is the only way for `connect()` itself to report a refusal.
-    pub const REFUSAL_GRACE_MS: u32 = 20;
+    pub const REFUSAL_GRACE_MS: u32 = 10;
 
     /// Base of the reconnection backoff, in milliseconds: the first wait is random in `0..=base`.
     pub const RECONNECT_DELAY_MS: u32 = 1_000;

@@ -15,13 +15,13 @@ export interface BatchSenderConfig<Item> {
    */
   send: (batch: Item[]) => Promise<unknown>;
   /** Items sent together at most; a full batch leaves at once. Default 100. */
-  maxBatchSize?: number;
+  maxBatchSize?: number | undefined;
   /** Milliseconds that an item may wait for others. Default 100. */
-  flushIntervalMs?: number;
+  flushIntervalMs?: number | undefined;
   /** Items that may wait, those of the batch under way included. Default 10000. */
-  maxBuffered?: number;
+  maxBuffered?: number | undefined;
   /** `reject` (default): `add()` throws; `drop-oldest`, `drop-newest`: items are lost, and counted. */
-  overflow?: OverflowPolicy;
+  overflow?: OverflowPolicy | undefined;
 }
 
 /** Events of {@link BatchSender}, with what listeners receive. */

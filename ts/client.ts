@@ -13,46 +13,46 @@ export interface UnixSocketClientConfig {
   /** Path of the server's socket; at most 107 bytes on Linux, 103 on macOS. */
   socketPath: string;
   /** Milliseconds that `connect()` may take. Default 5000. */
-  connectTimeout?: number;
+  connectTimeout?: number | undefined;
   /**
    * Base of the wait before a lost connection is made again, in milliseconds; it doubles with
    * every attempt, and each wait is random between 0 and that. Default 1000.
    */
-  reconnectDelay?: number;
+  reconnectDelay?: number | undefined;
   /** Longest such wait, in milliseconds. Default 30000. */
-  maxReconnectDelay?: number;
+  maxReconnectDelay?: number | undefined;
   /** Whether a lost connection is made again by itself. Default true. */
-  reconnect?: boolean;
+  reconnect?: boolean | undefined;
   /** Longest message in both directions, in bytes of JSON. Default 64 MiB. */
-  maxFrameBytes?: number;
+  maxFrameBytes?: number | undefined;
   /** Bytes that may wait for a server that does not read. Default 256 MiB. */
-  maxOutboundBytes?: number;
+  maxOutboundBytes?: number | undefined;
   /**
    * Milliseconds that `connect()` waits for a refusal (too many connections, wrong user), which
-   * servers can only tell after the kernel has connected. Default 20.
+   * servers can only tell after the kernel has connected. Default 10.
    */
-  refusalGraceMs?: number;
+  refusalGraceMs?: number | undefined;
 }
 
 /** Options of {@link UnixSocketClient.connect}. */
 export interface ConnectOptions {
   /** Ends the wait; the promise rejects with the signal's reason. */
-  signal?: AbortSignalLike;
+  signal?: AbortSignalLike | undefined;
 }
 
 /** Options of {@link UnixSocketClient.request}. */
 export interface RequestOptions {
   /** Milliseconds to wait for the reply, of each attempt. Default 30000. */
-  timeoutMs?: number;
+  timeoutMs?: number | undefined;
   /** How often the request is sent at most, always under the same id. Default 1. */
-  attempts?: number;
+  attempts?: number | undefined;
   /**
    * Base of the wait before another attempt, in milliseconds; it doubles with every attempt, and
    * each wait is random between 0 and that. Default 100.
    */
-  retryDelayMs?: number;
+  retryDelayMs?: number | undefined;
   /** Ends the wait; the promise rejects with the signal's reason. */
-  signal?: AbortSignalLike;
+  signal?: AbortSignalLike | undefined;
 }
 
 /** Events of {@link UnixSocketClient}, with what listeners receive. */
@@ -258,11 +258,11 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     const attempts = wholeNumber('attempts', options.attempts, 1, { min: 1, max: 1_000_000 });
     if (signal?.aborted) throw abortReason(signal);
     const own = (message as { id?: unknown }).id;
-    const id = own === undefined ? this.#requests.newId() : own;
+    const id = own ?? this.#requests.newId();
     if ((typeof id !== 'string' && typeof id !== 'number') || !id) {
       throw invalidArgument('message.id must be a non-empty string or a number other than 0');
     }
-    const frame = stringify(own === undefined ? { ...message, id } : message, this.#maxFrameBytes);
+    const frame = stringify(message, this.#maxFrameBytes, own == null ? id : undefined);
     this.#listen();
     return this.#requests.reserve(id, async () => {
       const life = this.#life;
@@ -307,7 +307,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
    * Ends the connection after pending messages have left and pending requests have their reply,
    * at the latest at the deadline.
    */
-  close({ deadlineMs }: DeadlineOptions = {}): Promise<void> {
+  async close({ deadlineMs }: DeadlineOptions = {}): Promise<void> {
     const deadline = wholeNumber('deadlineMs', deadlineMs, limits.deadlineMs, {
       min: 0,
       max: DELAY_MS_MAX,

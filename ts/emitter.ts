@@ -3,6 +3,9 @@ import { EventEmitter, errorMonitor } from 'node:events';
 /** Event names, each with the arguments that its listeners receive. */
 export type EventMap<Events> = { [Name in keyof Events]: unknown[] };
 
+// biome-ignore lint/suspicious/noExplicitAny: the type that every version of Node's types accepts.
+type AnyListener = (...args: any[]) => void;
+
 /**
  * The methods of Node's `EventEmitter`, typed by an event map. They are declared here, not taken
  * from `@types/node`, so that the package's declarations compile where those are not installed;
@@ -31,10 +34,8 @@ export interface TypedEvents<Events extends EventMap<Events>> {
   removeAllListeners(event?: keyof Events): this;
   emit<Name extends keyof Events>(event: Name, ...args: Events[Name]): boolean;
   listenerCount(event: keyof Events): number;
-  // biome-ignore lint/complexity/noBannedTypes: the type that EventEmitter declares.
-  listeners(event: keyof Events): Function[];
-  // biome-ignore lint/complexity/noBannedTypes: the type that EventEmitter declares.
-  rawListeners(event: keyof Events): Function[];
+  listeners(event: keyof Events): AnyListener[];
+  rawListeners(event: keyof Events): AnyListener[];
   eventNames(): Array<string | symbol>;
   setMaxListeners(count: number): this;
   getMaxListeners(): number;

@@ -67,10 +67,10 @@ export function isError(value: unknown): value is Error {
   return value instanceof Error || Object.prototype.toString.call(value) === '[object Error]';
 }
 
-/** What a promise rejects with when its signal is aborted, as Node's own functions do. */
+/** What a promise rejects with when its signal is aborted: the signal's reason, as on the web. */
 export function abortReason(signal: AbortSignalLike): unknown {
-  if (isError(signal.reason)) return signal.reason;
-  const error = new Error('The operation was aborted', { cause: signal.reason });
+  if (signal.reason !== undefined) return signal.reason;
+  const error = new Error('The operation was aborted');
   error.name = 'AbortError';
   return Object.assign(error, { code: 'ABORT_ERR' });
 }

@@ -10,15 +10,31 @@ const BATCH_LENGTH_MAX = 256 * 1024;
 const UTF8_BYTES_PER_UNIT = 3;
 
 /**
- * The JSON text of a message.
+ * The JSON text of an object as `JSON.stringify` makes it, `toJSON` included, with this `id` in
+ * place of none.
+ */
+function withId(message: unknown, id: unknown): string {
+  const prototype: unknown = Object.getPrototypeOf(message);
+  if (prototype === Object.prototype && !('toJSON' in (message as object))) {
+    return JSON.stringify({ ...(message as object), id });
+  }
+  const plain: unknown = JSON.parse(JSON.stringify(message) ?? 'null');
+  if (typeof plain !== 'object' || plain === null || Array.isArray(plain)) {
+    throw new TypeError('a message without an id must be an object, to be given one');
+  }
+  return JSON.stringify({ ...plain, id });
+}
+
+/**
+ * The JSON text of a message. With an `id`, the message is given that one.
  *
  * @throws {IpcError} `ERR_IPC_UNSERIALIZABLE` when JSON has no form for it,
  * `ERR_IPC_FRAME_TOO_LARGE` when that form is longer than `maxFrameBytes`.
  */
-export function stringify(message: unknown, maxFrameBytes: number): string {
+export function stringify(message: unknown, maxFrameBytes: number, id?: unknown): string {
   let text: string | undefined;
   try {
-    text = JSON.stringify(message);
+    text = id === undefined ? JSON.stringify(message) : withId(message, id);
   } catch (error) {
     throw new IpcError(
       'ERR_IPC_UNSERIALIZABLE',

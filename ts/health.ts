@@ -8,21 +8,21 @@ export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy';
 
 /** The parts to look at; each is anything with the `stats()` of that part. */
 export interface HealthSources {
-  server?: { stats(): UnixSocketServerStats };
-  queue?: { stats(): QueueStats };
-  poller?: { stats(): PollerStats };
+  server?: { stats(): UnixSocketServerStats } | undefined;
+  queue?: { stats(): QueueStats } | undefined;
+  poller?: { stats(): PollerStats } | undefined;
 }
 
 /** From when on a part counts as degraded. */
 export interface HealthThresholds {
   /** Pending messages of the queue. Default 10000. */
-  maxPending?: number;
+  maxPending?: number | undefined;
   /** Age of the oldest pending message in milliseconds. Default 60000. */
-  maxPendingAgeMs?: number;
+  maxPendingAgeMs?: number | undefined;
   /** Dead letters. Default 0. */
-  maxDead?: number;
+  maxDead?: number | undefined;
   /** Failed messages of the poller without a success between them. Default 5. */
-  maxFailuresInRow?: number;
+  maxFailuresInRow?: number | undefined;
 }
 
 /** What {@link checkHealth} found. */

@@ -25,15 +25,15 @@ export enum EventKind {
 
 export interface NativeServerOptions {
   path: string;
-  mode?: number;
-  maxConnections?: number;
-  maxFrameBytes?: number;
-  frameTimeoutMs?: number;
-  highWaterMark?: number;
-  maxOutboundBytes?: number;
-  allowedUids?: number[];
+  mode?: number | undefined;
+  maxConnections?: number | undefined;
+  maxFrameBytes?: number | undefined;
+  frameTimeoutMs?: number | undefined;
+  highWaterMark?: number | undefined;
+  maxOutboundBytes?: number | undefined;
+  allowedUids?: number[] | undefined;
   /** Given: messages have to satisfy the schema, as the zod with these properties would judge. */
-  validate?: NativeDialect;
+  validate?: NativeDialect | undefined;
 }
 
 /** What the core has to know of a zod to judge as it does. */
@@ -44,13 +44,13 @@ export interface NativeDialect {
 
 export interface NativeClientOptions {
   path: string;
-  connectTimeoutMs?: number;
-  refusalGraceMs?: number;
+  connectTimeoutMs?: number | undefined;
+  refusalGraceMs?: number | undefined;
   /** Negative: never reconnect. */
-  reconnectDelayMs?: number;
-  maxReconnectDelayMs?: number;
-  maxFrameBytes?: number;
-  maxOutboundBytes?: number;
+  reconnectDelayMs?: number | undefined;
+  maxReconnectDelayMs?: number | undefined;
+  maxFrameBytes?: number | undefined;
+  maxOutboundBytes?: number | undefined;
 }
 
 export interface NativeServerStats {
@@ -98,9 +98,9 @@ export interface NativeHub {
 export interface NativeQueueOptions {
   path: string;
   fullDurability: boolean;
-  busyTimeoutMs?: number;
+  busyTimeoutMs?: number | undefined;
   /** Given: messages have to satisfy the schema, as the zod with these properties would judge. */
-  validate?: NativeDialect;
+  validate?: NativeDialect | undefined;
   /** Whether the file is a runtime database; else the methods about states and gaps throw. */
   runtime: boolean;
 }

@@ -42,28 +42,28 @@ export interface SQLiteQueuePollerConfig {
   /** Called for each message, oldest first. */
   onMessage: QueueMessageHandler;
   /** Wait between two polls of a drained queue; default 1000. */
-  pollInterval?: number;
+  pollInterval?: number | undefined;
   /** Messages taken at a time; default 50. A poll goes on until the queue is drained. */
-  batchSize?: number;
+  batchSize?: number | undefined;
   /** Handlers that may run at once; default 1, which keeps the order. */
-  concurrency?: number;
+  concurrency?: number | undefined;
   /** Deliveries after which a message is a dead letter; default 10, `Infinity` for never. */
-  maxAttempts?: number;
+  maxAttempts?: number | undefined;
   /**
    * Wait before a failed message is due again; it doubles with every failure, up to 5 minutes.
    * Default 1000, or `pollInterval` where that is shorter. A message that is due is delivered by
    * the next poll.
    */
-  retryDelayMs?: number;
+  retryDelayMs?: number | undefined;
   /**
    * How long a message taken from a `SQLiteQueue` is held for this poller alone; default 60,000.
    * It is extended while the handler runs.
    */
-  leaseMs?: number;
+  leaseMs?: number | undefined;
   /** Wait between two cleanups; default one hour. The first follows the first drained poll. */
-  cleanupIntervalMs?: number;
+  cleanupIntervalMs?: number | undefined;
   /** What `cleanup` is told to keep, in hours; by default the queue applies its own retention. */
-  retentionHours?: number;
+  retentionHours?: number | undefined;
 }
 
 /** {@link SQLiteQueuePollerConfig} by its shorter name. */
@@ -288,6 +288,15 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
     const call = handlerCalls.getStore();
     const inside = call?.poller === this && call.loop.isHandling(call.claim);
     return ending === undefined || inside ? Promise.resolve() : ending.done;
+  }
+
+  /** Stops without waiting for the running handler. */
+  [Symbol.dispose](): void {
+    void this.stop({ deadlineMs: 0 });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
   }
 
   /** Counters since the poller was made. */

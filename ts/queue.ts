@@ -23,16 +23,16 @@ export interface SQLiteQueueConfig {
   /** The database file. Missing folders and the file are made, readable by their owner only. */
   dbPath: string;
   /** Hours that processed messages are kept by `cleanup()`. Default 24. */
-  retentionHours?: number;
+  retentionHours?: number | undefined;
   /**
    * `full` (default): what `enqueue` returned from survives power loss. `normal`: it survives the
    * death of every process, but the newest messages may be gone after power loss.
    */
-  durability?: Durability;
+  durability?: Durability | undefined;
   /** Whether messages must satisfy `QueueMessageSchema` to be stored. Default false. */
-  validate?: boolean;
+  validate?: boolean | undefined;
   /** Milliseconds that a synchronous call waits for another process's lock. Default 250. */
-  busyTimeoutMs?: number;
+  busyTimeoutMs?: number | undefined;
 }
 
 /** {@link SQLiteQueueConfig} by the name that services use. */
@@ -72,9 +72,9 @@ export interface ClaimedMessage {
 /** Options of {@link SQLiteQueue.claim}. */
 export interface ClaimOptions {
   /** Messages to claim at most. Default 50. */
-  limit?: number;
+  limit?: number | undefined;
   /** Milliseconds that the claim holds unless it is extended. Default 60000. */
-  leaseMs?: number;
+  leaseMs?: number | undefined;
 }
 
 /** What became of a message after {@link SQLiteQueue.fail}. */
@@ -86,11 +86,11 @@ export type FailResult =
 /** Options of {@link SQLiteQueue.fail}. */
 export interface FailOptions {
   /** Deliveries after which the message becomes a dead letter. Default 10. */
-  maxAttempts?: number;
+  maxAttempts?: number | undefined;
   /** Wait before the second delivery in milliseconds; it doubles with each. Default 1000. */
-  retryDelayMs?: number;
+  retryDelayMs?: number | undefined;
   /** Longest such wait in milliseconds. Default 300000. */
-  maxRetryDelayMs?: number;
+  maxRetryDelayMs?: number | undefined;
 }
 
 /** A message that was set aside. */
@@ -119,9 +119,9 @@ export interface DeadLetter {
 /** Options of {@link SQLiteQueue.deadLetters}. */
 export interface DeadLetterOptions {
   /** Dead letters to return at most. Default 50. */
-  limit?: number;
+  limit?: number | undefined;
   /** Dead letters to skip, for paging. Default 0. */
-  offset?: number;
+  offset?: number | undefined;
 }
 
 /** A promise that the addon's worker thread settles. */

@@ -29,26 +29,26 @@ export interface UnixSocketServerConfig {
   /** Path of the socket file; at most 107 bytes on Linux, 103 on macOS. */
   socketPath: string;
   /** Clients served at once; more are refused with a typed error. Default 100. */
-  maxConnections?: number;
+  maxConnections?: number | undefined;
   /** Longest message, in bytes of JSON; a longer one closes its connection. Default 64 MiB. */
-  maxFrameBytes?: number;
+  maxFrameBytes?: number | undefined;
   /** Messages in handlers, or waiting for one, at which reading pauses. Default 1024. */
-  highWaterMark?: number;
+  highWaterMark?: number | undefined;
   /** Handlers that run at once. Default unlimited, that is `highWaterMark`. */
-  concurrency?: number;
+  concurrency?: number | undefined;
   /** Permission bits of the socket file. Default 0o600. */
-  mode?: number;
+  mode?: number | undefined;
   /** Users that are served. Default one's own and root; `'any'` serves everybody. */
-  allowedUids?: readonly number[] | 'any';
+  allowedUids?: readonly number[] | 'any' | undefined;
   /** Milliseconds within which a begun frame must be complete. Default 30000. */
-  frameTimeoutMs?: number;
+  frameTimeoutMs?: number | undefined;
   /** Bytes of replies that may wait for one client; more closes its connection. Default 64 MiB. */
-  maxOutboundBytes?: number;
+  maxOutboundBytes?: number | undefined;
   /**
    * Whether messages must satisfy `QueueMessageSchema`. One that does not is an `error` event and,
    * with a request handler, a failed reply; no handler sees it. Default false.
    */
-  validate?: boolean;
+  validate?: boolean | undefined;
 }
 
 /** A client of the server. */
@@ -216,13 +216,13 @@ export class UnixSocketServer extends Emitter<UnixSocketServerEvents> {
    * leave, also for messages that clients had sent before; then closes all connections. What is
    * not done at the deadline is cut. A server that does not run is left alone.
    */
-  stop({ deadlineMs }: DeadlineOptions = {}): Promise<void> {
+  async stop({ deadlineMs }: DeadlineOptions = {}): Promise<void> {
     const deadline = wholeNumber('deadlineMs', deadlineMs, limits.deadlineMs, {
       min: 0,
       max: DELAY_MS_MAX,
     });
     const run = this.#run;
-    if (run === undefined) return this.#stopping ?? Promise.resolve();
+    if (run === undefined) return this.#stopping;
     this.#run = undefined;
     const stopping = run.stop(deadline).then(() => {
       if (this.#stopping === stopping) this.#stopping = undefined;
@@ -254,6 +254,11 @@ export class UnixSocketServer extends Emitter<UnixSocketServerEvents> {
   /** Counters since `start()`; after `stop()` those of the run that ended. */
   stats(): UnixSocketServerStats {
     return { ...EMPTY_STATS, ...this.#last?.stats(), listening: this.isListening() };
+  }
+
+  /** Stops without waiting: what runs is cut. */
+  [Symbol.dispose](): void {
+    void this.stop({ deadlineMs: 0 });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -418,7 +423,8 @@ class Run implements Endpoint {
       this.#settle(connection);
       return;
     }
-    const answers = this.#owner.answers();
+    // Read before the handler runs, which may change its message.
+    const id = this.#owner.answers() ? idOf(message) : undefined;
     this.#running++;
     let result: unknown;
     try {
@@ -426,26 +432,24 @@ class Run implements Endpoint {
       if (isThenable(result)) {
         // `resolve` hears a thenable once, whatever it calls and throws.
         Promise.resolve(result).then(
-          (value) => this.#done(connection, message, answers, value),
-          (error: unknown) => this.#failed(connection, message, answers, error),
+          (value) => this.#done(connection, id, value),
+          (error: unknown) => this.#failed(connection, id, error),
         );
         return;
       }
     } catch (error) {
-      this.#failed(connection, message, answers, error);
+      this.#failed(connection, id, error);
       return;
     }
-    this.#done(connection, message, answers, result);
+    this.#done(connection, id, result);
   }
 
-  #done(connection: Connection, message: unknown, answers: boolean, result: unknown): void {
-    const id = answers && result !== undefined ? idOf(message) : undefined;
-    if (id) this.#reply(connection, id, result);
+  #done(connection: Connection, id: unknown, result: unknown): void {
+    if (id && result !== undefined) this.#reply(connection, id, result);
     this.#next(connection);
   }
 
-  #failed(connection: Connection, message: unknown, answers: boolean, error: unknown): void {
-    const id = answers ? idOf(message) : undefined;
+  #failed(connection: Connection, id: unknown, error: unknown): void {
     if (id) this.#reply(connection, id, { success: false, error: textOf(error) });
     this.#counts.handlerErrors++;
     this.#next(connection);
@@ -457,7 +461,7 @@ class Run implements Endpoint {
     let text: string;
     try {
       const fields = fieldsOf(result);
-      if ((typeof fields !== 'object' && typeof fields !== 'function') || Array.isArray(fields)) {
+      if (typeof fields !== 'object' || Array.isArray(fields)) {
         throw new IpcError(
           'ERR_IPC_UNSERIALIZABLE',
           `The request handler returned ${Array.isArray(fields) ? 'an array' : `a ${typeof fields}`}, a reply must be an object`,

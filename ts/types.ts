@@ -36,5 +36,5 @@ export interface AbortSignalLike {
 /** What `stop()` and `close()` take. */
 export interface DeadlineOptions {
   /** Milliseconds to wait for running work; the rest is cut then. Default 5000. */
-  deadlineMs?: number;
+  deadlineMs?: number | undefined;
 }

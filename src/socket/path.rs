@@ -144,7 +144,17 @@ impl Lock {
                 .mode(0o600)
                 .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
                 .open(&path)
-                .map_err(|error| Error::system("listen", path.display().to_string(), error))?;
+                .map_err(|error| {
+                    // What stands in the way of both is told of the path that the user gave.
+                    let about = match error.kind() {
+                        io::ErrorKind::NotFound
+                        | io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::ReadOnlyFilesystem => socket_path.to_owned(),
+                        _ => path.display().to_string(),
+                    };
+                    Error::system("listen", about, error)
+                })?;
             // SAFETY: plain system call on a descriptor that `file` owns.
             if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == -1 {
                 let error = io::Error::last_os_error();
