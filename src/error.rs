@@ -62,8 +62,6 @@ codes! {
     ForeignDatabase => "ERR_IPC_FOREIGN_DATABASE",
     /// The file lies on a network file system, where WAL cannot work.
     NetworkFilesystem => "ERR_IPC_NETWORK_FILESYSTEM",
-    /// The id is already stored, with another type, payload or timestamp.
-    IdConflict => "ERR_IPC_ID_CONFLICT",
     /// A fault of this package; please report it.
     Internal => "ERR_IPC_INTERNAL",
 }

@@ -19,7 +19,7 @@ use super::text::read_utf8;
 use crate::error::{Code, Error};
 use crate::limits;
 use crate::queue::{
-    Batch, Doorbell, Durability, FailOutcome, Failure, NewMessage, Options, Owner, Reply, Request,
+    Doorbell, Durability, FailOutcome, Failure, NewMessage, Options, Owner, Reply, Request,
     Selection, Settled, Settlement, Store, Worker, parse_messages,
 };
 use crate::reactor::Key;
@@ -164,8 +164,7 @@ impl NativeQueue {
                 .map_or(Ok(()), |dialect| check(message, dialect, None));
             let submitted = judged.and_then(|()| {
                 // Read on the worker's thread, so that what is wrong with one message is its own.
-                let batch = Batch::Text(format!("[{message}]"));
-                self.submit(ticket, Request::Enqueue(batch))
+                self.submit(ticket, Request::Enqueue(format!("[{message}]")))
             });
             if let Err(error) = submitted {
                 refused.push((ticket, error));
@@ -476,8 +475,6 @@ pub fn answer(reply: &Reply) -> String {
         Reply::Settled(settled) => settled_json(settled),
         Reply::Extended(held) => json!(held).to_string(),
         Reply::Cleaned(count) => json!(count).to_string(),
-        Reply::Compacted => "null".to_owned(),
-        Reply::Stats(_) => "null".to_owned(),
     }
 }
 

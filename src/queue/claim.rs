@@ -216,21 +216,6 @@ impl Store {
         })
     }
 
-    /// Milliseconds until the first message that is held or waits for its retry becomes free,
-    /// at least 1; `None` when there is none. The cost grows with the number of such messages.
-    pub fn next_due_ms(&mut self) -> Result<Option<u64>> {
-        let due: Option<i64> = self
-            .conn
-            .prepare_cached(
-                "SELECT min(c.available_at_ms) FROM message_claim c WHERE EXISTS
-                   (SELECT 1 FROM message_queue q
-                    WHERE q.message_id = c.message_id AND q.processed = 0)",
-            )?
-            .query_row([], |row| row.get(0))?;
-        let now = self.clock.boot_ms();
-        Ok(due.map(|due| u64::try_from(due.saturating_sub(now)).unwrap_or(0).max(1)))
-    }
-
     /// Marks claimed messages as processed. `false`: the claim was no longer held, somebody else
     /// has or had the message, and nothing changed. A message that an old process has marked in
     /// the meantime counts as completed.

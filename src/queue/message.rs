@@ -103,21 +103,6 @@ impl<'a> NewMessage<'a> {
     pub fn timestamp(&self) -> f64 {
         self.timestamp
     }
-
-    /// Bytes of text it holds.
-    pub fn bytes(&self) -> usize {
-        self.id.len() + self.kind.len() + self.payload.len()
-    }
-
-    /// The same message, independent of the text it was read from.
-    pub fn into_owned(self) -> NewMessage<'static> {
-        NewMessage {
-            id: Cow::Owned(self.id.into_owned()),
-            kind: Cow::Owned(self.kind.into_owned()),
-            payload: Cow::Owned(self.payload.into_owned()),
-            timestamp: self.timestamp,
-        }
-    }
 }
 
 /// Reads the JSON text `[{"id", "type", "payload", "timestamp"}, …]`. Unknown keys are ignored;

@@ -49,10 +49,10 @@ pub use doorbell::Doorbell;
 pub use message::{NewMessage, parse_messages};
 pub use owner::{Owner, is_dead};
 pub(crate) use schema::{Extension, foreign};
+pub use store::Store;
 pub(crate) use store::{Rollback, Writing};
-pub use store::{Store, Stored};
 pub use upkeep::Stats;
-pub use worker::{Batch, Completion, Reply, Request, Wake, Worker};
+pub use worker::{Completion, Reply, Request, Wake, Worker};
 
 /// What a commit of an enqueue survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

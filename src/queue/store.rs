@@ -5,24 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, ffi, params};
+use rusqlite::{Connection, params};
 
 use super::clock::{Clock, SystemClock};
 use super::message::NewMessage;
 use super::row::{self, Flaw, Timestamp};
 use super::schema::Extension;
 use super::{Durability, Options, dead, open};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::limits;
-
-/// What a store did with a message whose id may be stored already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
-    /// It is new.
-    Stored,
-    /// The same message was there; nothing changed.
-    AlreadyStored,
-}
 
 /// One connection to a queue's file. Every method is synchronous and may wait
 /// `busy_timeout_ms` for another process's write; then its error is `SQLITE_BUSY`.
@@ -112,56 +103,6 @@ impl Store {
         }
         self.write(self.durability, |writing| {
             insert_many(writing.conn, messages)
-        })
-    }
-
-    /// Stores one message, or finds that the same one is stored, in whatever state. Either way
-    /// it survives what [`Options::durability`] says: a caller whose earlier attempt ended
-    /// without a clear answer may repeat it.
-    ///
-    /// # Errors
-    /// `IdConflict` when the id is stored with another type, payload or timestamp.
-    pub fn enqueue_idempotent(&mut self, message: &NewMessage<'_>) -> Result<Stored> {
-        self.write(self.durability, |writing| {
-            match insert(writing.conn, message) {
-                Ok(()) => return Ok(Stored::Stored),
-                Err(error) if is_duplicate(&error) => {}
-                Err(error) => return Err(error),
-            }
-            let same: Option<bool> = writing
-                .conn
-                .prepare_cached(
-                    "SELECT type = ?2 AND CAST(payload AS TEXT) = ?3 AND timestamp = ?4
-                     FROM message_queue WHERE message_id = ?1",
-                )?
-                .query_row(
-                    params![
-                        message.id(),
-                        message.kind(),
-                        message.payload(),
-                        Timestamp::new(message.timestamp())
-                    ],
-                    |row| row.get::<_, Option<bool>>(0),
-                )
-                .optional()?
-                .flatten();
-            if same != Some(true) {
-                return Err(Error::rule(
-                    Code::IdConflict,
-                    format!(
-                        "The id {:?} is stored already, with another type, payload or timestamp.",
-                        message.id()
-                    ),
-                ));
-            }
-            // A commit without a change does not synchronise, and the earlier commit may not
-            // have been synchronised either. Writing the same value again is no change; tokens
-            // may skip a number.
-            writing
-                .conn
-                .prepare_cached("UPDATE message_meta SET value = value + 1 WHERE key = 'token'")?
-                .execute([])?;
-            Ok(Stored::AlreadyStored)
         })
     }
 
@@ -392,11 +333,6 @@ pub(super) fn forget_claim(conn: &Connection, id: &str) -> Result<()> {
 fn is_constraint(error: &Error) -> bool {
     matches!(error, Error::Sqlite(error)
         if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation))
-}
-
-fn is_duplicate(error: &Error) -> bool {
-    matches!(error, Error::Sqlite(rusqlite::Error::SqliteFailure(failure, _))
-        if failure.extended_code == ffi::SQLITE_CONSTRAINT_PRIMARYKEY)
 }
 
 #[cfg(test)]

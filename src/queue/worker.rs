@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::claim::{Settled, Settlement};
 use super::message::{self, NewMessage};
-use super::{Options, Owner, Stats, Store};
+use super::{Options, Owner, Store};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 
@@ -27,21 +27,12 @@ use crate::limits;
 /// not call the worker.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
-/// Messages to enqueue, all or none.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Batch {
-    /// The JSON text of an array of messages, see [`super::parse_messages`]; read on the
-    /// worker's thread.
-    Text(String),
-    /// Messages as they are.
-    Messages(Vec<NewMessage<'static>>),
-}
-
 /// Work for the worker.
 #[derive(Debug, Clone)]
 pub enum Request {
-    /// Store messages; answered once they are committed.
-    Enqueue(Batch),
+    /// Store the messages of a JSON array, all or none; answered once they are committed. See
+    /// [`super::parse_messages`]; the text is read on the worker's thread.
+    Enqueue(String),
     /// See [`Store::claim_json`].
     Claim {
         /// Messages at most.
@@ -63,10 +54,6 @@ pub enum Request {
         /// Hours that processed messages stay.
         retention_hours: f64,
     },
-    /// See [`Store::compact`].
-    Compact,
-    /// See [`Store::stats`].
-    Stats,
     /// A fault, to see that it is survived.
     #[cfg(test)]
     Panic,
@@ -77,10 +64,7 @@ impl Request {
     fn bytes(&self) -> usize {
         let claims = |claims: &[(String, i64)]| claims.iter().map(|(id, _)| id.len() + 32).sum();
         match self {
-            Request::Enqueue(Batch::Text(text)) => text.len(),
-            Request::Enqueue(Batch::Messages(messages)) => {
-                messages.iter().map(NewMessage::bytes).sum()
-            }
+            Request::Enqueue(text) => text.len(),
             Request::Settle(settlement) => {
                 let failures: usize = settlement
                     .fail
@@ -108,8 +92,6 @@ pub enum Reply {
         json: String,
         /// How many messages it holds.
         count: u32,
-        /// When there are none: see [`Store::next_due_ms`].
-        next_due_ms: Option<u64>,
     },
     /// [`Request::Settle`].
     Settled(Settled),
@@ -117,10 +99,6 @@ pub enum Reply {
     Extended(Vec<bool>),
     /// [`Request::Cleanup`]: how many messages were deleted.
     Cleaned(u64),
-    /// [`Request::Compact`].
-    Compacted,
-    /// [`Request::Stats`].
-    Stats(Stats),
 }
 
 /// The outcome of one request.
@@ -248,11 +226,6 @@ impl Worker {
     /// Takes the completions that have arrived, in the order of their commits.
     pub fn take(&self) -> Vec<Completion> {
         std::mem::take(&mut *lock(&self.shared.mailbox))
-    }
-
-    /// Bytes that wait to be worked on.
-    pub fn pending_bytes(&self) -> usize {
-        self.shared.pending_bytes.load(Ordering::Acquire)
     }
 
     /// Ends the worker; it takes no requests from now on.
@@ -400,11 +373,10 @@ fn next_group(waiting: &mut VecDeque<Envelope>) -> Option<Vec<Envelope>> {
 /// Group commit: one transaction, an outcome for each.
 fn enqueue_all(store: &mut Store, requests: &[Request]) -> Vec<Result<Reply>> {
     // Those that cannot be read are answered without the others noticing.
-    let parsed: Vec<Result<std::borrow::Cow<'_, [NewMessage<'_>]>>> = requests
+    let parsed: Vec<Result<Vec<NewMessage<'_>>>> = requests
         .iter()
         .map(|request| match request {
-            Request::Enqueue(Batch::Text(text)) => message::parse_messages(text).map(Into::into),
-            Request::Enqueue(Batch::Messages(messages)) => Ok(messages.as_slice().into()),
+            Request::Enqueue(text) => message::parse_messages(text),
             _ => Err(Error::rule(Code::Internal, "A group holds enqueues only.")),
         })
         .collect();
@@ -446,24 +418,11 @@ fn work_alone(store: &mut Store, request: Request, owner: &Owner) -> Result<Repl
                     }
                 }
             }
-            let next_due_ms = match count {
-                0 => store.next_due_ms()?,
-                _ => None,
-            };
-            Reply::Claimed {
-                json,
-                count,
-                next_due_ms,
-            }
+            Reply::Claimed { json, count }
         }
         Request::Settle(settlement) => Reply::Settled(store.settle(&settlement)?),
         Request::Extend { claims, lease_ms } => Reply::Extended(store.extend(&claims, lease_ms)?),
         Request::Cleanup { retention_hours } => Reply::Cleaned(store.cleanup(retention_hours)?),
-        Request::Compact => {
-            store.compact()?;
-            Reply::Compacted
-        }
-        Request::Stats => Reply::Stats(store.stats()?),
         #[cfg(test)]
         Request::Panic => panic!("as asked"),
     })

@@ -91,46 +91,6 @@ fn a_group_commits_around_its_duplicates() {
 }
 
 #[test]
-fn a_repeated_store_is_recognised() {
-    let folder = Folder::new();
-    let mut store = folder.store();
-    let original = NewMessage::new("a", "t", "{\"x\":1}", 1.5).expect("valid");
-    assert_eq!(
-        store.enqueue_idempotent(&original).expect("new"),
-        Stored::Stored
-    );
-    assert_eq!(
-        store.enqueue_idempotent(&original).expect("same"),
-        Stored::AlreadyStored
-    );
-    let wal = store.wal_path();
-    let log = || std::fs::metadata(&wal).expect("open").len();
-    let before = log();
-    assert_eq!(
-        store.enqueue_idempotent(&original).expect("same"),
-        Stored::AlreadyStored
-    );
-    assert!(
-        log() > before,
-        "only a commit with a change is synchronised"
-    );
-    store.mark_processed("a").expect("there");
-    assert_eq!(
-        store.enqueue_idempotent(&original).expect("same"),
-        Stored::AlreadyStored
-    );
-    for (kind, payload, timestamp) in [
-        ("u", "{\"x\":1}", 1.5),
-        ("t", "{\"x\":2}", 1.5),
-        ("t", "{\"x\":1}", 1.0),
-    ] {
-        let other = NewMessage::new("a", kind, payload, timestamp).expect("valid");
-        let error = store.enqueue_idempotent(&other).expect_err("another");
-        assert_eq!(error.code(), "ERR_IPC_ID_CONFLICT");
-    }
-}
-
-#[test]
 fn marking_counts_what_it_changed() {
     let folder = Folder::new();
     let mut store = folder.store();
@@ -165,10 +125,10 @@ fn only_enqueue_pays_for_power_loss() {
             ..folder.options()
         };
         let mut store = Store::open(&options).expect("a new file");
-        for _ in 0..2 {
-            store.enqueue_idempotent(&message("a", 1)).expect("same");
+        for id in ["a", "b"] {
+            store.enqueue(&message(id, 1)).expect("new");
             assert_eq!(level(&store), enqueue);
-            store.mark_processed("a").expect("there");
+            store.mark_processed(id).expect("there");
             assert_eq!(level(&store), 1);
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
-use crate::queue::testing::{Folder, message};
+use crate::queue::testing::Folder;
 
 /// A worker whose completions are collected as its caller would.
 struct Desk {
@@ -47,20 +47,29 @@ fn held_up(folder: &Folder) -> (Desk, impl FnOnce() + use<>) {
     });
     let worker = Worker::spawn(folder.options(), Arc::new(Owner::new()), wake).expect("thread");
     let desk = Desk { worker, woken };
-    desk.ask(0, Request::Stats);
+    desk.ask(0, nothing());
     desk.wait();
     (desk, move || drop(go))
 }
 
 fn batch(ids: &[&str]) -> Request {
-    let messages = ids.iter().map(|id| message(id, 1)).collect();
-    Request::Enqueue(Batch::Messages(messages))
+    let messages: Vec<String> = ids
+        .iter()
+        .map(|id| format!(r#"{{"id":"{id}","type":"t","payload":null,"timestamp":1}}"#))
+        .collect();
+    Request::Enqueue(format!("[{}]", messages.join(",")))
 }
 
-fn text(id: &str) -> Request {
-    Request::Enqueue(Batch::Text(format!(
-        r#"[{{"id":"{id}","type":"t","payload":null,"timestamp":1}}]"#
-    )))
+/// A request that changes nothing.
+fn nothing() -> Request {
+    claim(0)
+}
+
+fn claim(limit: u32) -> Request {
+    Request::Claim {
+        limit,
+        lease_ms: 60_000,
+    }
 }
 
 fn codes(completions: &[Completion]) -> Vec<(u64, String)> {
@@ -83,14 +92,14 @@ fn named<const N: usize>(expected: [(u64, &str); N]) -> Vec<(u64, String)> {
 fn enqueues_that_wait_share_a_commit_and_keep_their_own_outcomes() {
     let folder = Folder::new();
     let (desk, go_on) = held_up(&folder);
-    desk.ask(1, text("a"));
+    desk.ask(1, batch(&["a"]));
     desk.ask(2, batch(&["b", "c"]));
     desk.ask(3, batch(&["d", "a", "e"]));
-    desk.ask(4, Request::Enqueue(Batch::Text("[{}]".to_owned())));
-    desk.ask(5, text("a"));
+    desk.ask(4, Request::Enqueue("[{}]".to_owned()));
+    desk.ask(5, batch(&["a"]));
     desk.ask(6, batch(&[]));
-    desk.ask(7, text("f"));
-    desk.ask(8, Request::Stats);
+    desk.ask(7, batch(&["f"]));
+    desk.ask(8, claim(9));
     go_on();
     let mut answers = desk.wait();
     assert!(answers.len() >= 7, "answered together");
@@ -112,11 +121,11 @@ fn enqueues_that_wait_share_a_commit_and_keep_their_own_outcomes() {
         ])
     );
     assert!(matches!(answers[1].result, Ok(Reply::Enqueued(2))));
-    let Ok(Reply::Stats(stats)) = &answers[7].result else {
-        panic!("{answers:?}")
-    };
-    assert_eq!(stats.pending, 4);
-    assert_eq!(desk.worker.pending_bytes(), 0);
+    assert!(
+        matches!(answers[7].result, Ok(Reply::Claimed { count: 4, .. })),
+        "{answers:?}"
+    );
+    assert_eq!(desk.worker.shared.pending_bytes.load(Ordering::Acquire), 0);
 }
 
 #[test]
@@ -124,30 +133,13 @@ fn a_message_goes_its_whole_way() {
     let folder = Folder::new();
     let desk = Desk::open(folder.options());
     desk.answer(batch(&["a", "b", "c"])).expect("new");
-    let claim = || {
-        desk.answer(Request::Claim {
-            limit: 9,
-            lease_ms: 60_000,
-        })
-    };
-    let Ok(Reply::Claimed {
-        json,
-        count: 3,
-        next_due_ms: None,
-    }) = claim()
-    else {
+    let Ok(Reply::Claimed { json, count: 3 }) = desk.answer(claim(9)) else {
         panic!("three are free")
     };
     assert!(json.starts_with(r#"[{"message":{"id":"a","#), "{json}");
-    let Ok(Reply::Claimed {
-        count: 0,
-        next_due_ms: Some(due),
-        ..
-    }) = claim()
-    else {
+    let Ok(Reply::Claimed { count: 0, .. }) = desk.answer(claim(9)) else {
         panic!("none is free")
     };
-    assert!((1..=60_000).contains(&due));
     let held = |id: &str| (id.to_owned(), 1);
     let extended = desk.answer(Request::Extend {
         claims: vec![held("a"), (String::new(), 1)],
@@ -173,10 +165,6 @@ fn a_message_goes_its_whole_way() {
         retention_hours: 0.0,
     });
     assert_eq!(cleaned.expect("free"), Reply::Cleaned(1));
-    assert_eq!(
-        desk.answer(Request::Compact).expect("free"),
-        Reply::Compacted
-    );
     let refused = desk.answer(Request::Cleanup {
         retention_hours: -1.0,
     });
@@ -218,10 +206,10 @@ fn a_lock_that_stays_makes_every_request_of_the_group_busy() {
         ..folder.options()
     };
     let desk = Desk::open(options);
-    desk.answer(Request::Stats).expect("readable");
+    desk.answer(nothing()).expect("readable");
     other.conn.execute_batch("BEGIN IMMEDIATE").expect("free");
     for id in ["a", "b"] {
-        let error = desk.answer(text(id)).expect_err("locked");
+        let error = desk.answer(batch(&[id])).expect_err("locked");
         assert_eq!(error.code(), "SQLITE_BUSY");
     }
     other.conn.execute_batch("COMMIT").expect("ours");
@@ -232,7 +220,7 @@ fn a_lock_that_stays_makes_every_request_of_the_group_busy() {
 fn what_waits_is_bounded_by_bytes_and_by_number() {
     let folder = Folder::new();
     let (desk, go_on) = held_up(&folder);
-    let padded = |bytes: usize| Request::Enqueue(Batch::Text(" ".repeat(bytes)));
+    let padded = |bytes: usize| Request::Enqueue(" ".repeat(bytes));
     let max = limits::PENDING_BYTES_MAX as usize;
     desk.ask(1, padded(max + 1));
     let error = desk
@@ -242,11 +230,11 @@ fn what_waits_is_bounded_by_bytes_and_by_number() {
     assert_eq!(error.code(), "ERR_IPC_QUEUE_FULL");
     // The number: whatever is small still fits, until there are too many.
     for ticket in 2..=limits::PENDING_REQUESTS_MAX as u64 {
-        desk.ask(ticket, Request::Stats);
+        desk.ask(ticket, nothing());
     }
     let error = desk
         .worker
-        .submit(0, Request::Stats)
+        .submit(0, nothing())
         .expect_err("over the limit");
     assert_eq!(error.code(), "ERR_IPC_QUEUE_FULL");
     desk.worker.shared.discard.store(true, Ordering::Release);
@@ -255,7 +243,7 @@ fn what_waits_is_bounded_by_bytes_and_by_number() {
     while answered < limits::PENDING_REQUESTS_MAX {
         answered += desk.wait().len();
     }
-    assert_eq!(desk.worker.pending_bytes(), 0);
+    assert_eq!(desk.worker.shared.pending_bytes.load(Ordering::Acquire), 0);
 }
 
 #[test]
@@ -263,8 +251,8 @@ fn closing_with_flush_finishes_and_without_it_refuses() {
     for (flush, expected) in [(true, "ok"), (false, "ERR_IPC_QUEUE_CLOSED")] {
         let folder = Folder::new();
         let (mut desk, go_on) = held_up(&folder);
-        desk.ask(1, text("a"));
-        desk.ask(2, Request::Stats);
+        desk.ask(1, batch(&["a"]));
+        desk.ask(2, nothing());
         if flush {
             go_on();
             desk.worker.close(true);
@@ -277,7 +265,7 @@ fn closing_with_flush_finishes_and_without_it_refuses() {
             answers.extend(desk.wait());
         }
         assert_eq!(codes(&answers), named([(1, expected), (2, expected)]));
-        let error = desk.worker.submit(3, Request::Stats).expect_err("closed");
+        let error = desk.worker.submit(3, nothing()).expect_err("closed");
         assert_eq!(error.code(), "ERR_IPC_QUEUE_CLOSED");
         desk.worker.close(flush);
     }
@@ -287,7 +275,7 @@ fn closing_with_flush_finishes_and_without_it_refuses() {
 fn a_dropped_worker_wakes_nobody() {
     let folder = Folder::new();
     let Desk { worker, woken } = Desk::open(folder.options());
-    worker.submit(1, text("a")).expect("room");
+    worker.submit(1, batch(&["a"])).expect("room");
     drop(worker);
     while woken.try_recv().is_ok() {}
     // The closure is gone with the wish to be woken.
@@ -302,18 +290,14 @@ fn a_claim_that_finds_nothing_waits_for_the_commit_that_is_under_way() {
         busy_timeout_ms: limits::WORKER_BUSY_TIMEOUT_MS,
         ..folder.options()
     });
-    desk.answer(Request::Stats).expect("open");
+    desk.answer(nothing()).expect("open");
     writer
         .write(crate::queue::Durability::Normal, |writing| {
             writing.conn.execute_batch(
                 "INSERT INTO message_queue (message_id, type, payload, timestamp)
                  VALUES ('a', 't', '1', 1)",
             )?;
-            let claim = Request::Claim {
-                limit: 9,
-                lease_ms: 1_000,
-            };
-            desk.ask(1, claim);
+            desk.ask(1, claim(9));
             // Nothing to be seen until the commit, which the worker waits for.
             assert!(desk.woken.recv_timeout(Duration::from_millis(100)).is_err());
             Ok(())
