@@ -355,13 +355,14 @@ fn candidates(
 }
 
 /// `owner` and `available_at_ms` are null unless the row is under a lease.
-const CANDIDATES: &str = "
-SELECT q.rowid, coalesce(c.attempt, 0), iif(c.leased, c.owner, NULL), c.available_at_ms
-FROM message_queue q LEFT JOIN message_claim c ON c.message_id = q.message_id
-WHERE q.processed = 0
-  AND (c.message_id IS NULL OR c.leased OR c.available_at_ms <= ?1
-       OR substr(c.owner, 1, length(?2)) <> ?2)
-ORDER BY q.timestamp, q.rowid";
+const CANDIDATES: &str = concat!(
+    "SELECT q.rowid, coalesce(c.attempt, 0), iif(c.leased, c.owner, NULL), c.available_at_ms
+     FROM message_queue q LEFT JOIN message_claim c ON c.message_id = q.message_id
+     WHERE q.processed = 0
+       AND (c.message_id IS NULL OR c.leased OR c.available_at_ms <= ?1 OR ",
+    owner::of_another_boot!(),
+    ") ORDER BY q.timestamp, q.rowid"
+);
 
 fn next_token(conn: &Connection) -> Result<i64> {
     conn.prepare_cached("UPDATE message_meta SET value = value + 1 WHERE key = 'token'")?

@@ -59,13 +59,30 @@ pub(super) fn boot() -> &'static str {
     &process().boot
 }
 
+/// The SQL condition that the owner of the claim `c` is known to be of another boot than `?2`,
+/// which is [`boot`]. Where either is unknown they may be the same.
+macro_rules! of_another_boot {
+    () => {
+        "(?2 <> '-' AND substr(c.owner, 1, 2) <> '-/' \
+          AND substr(c.owner, 1, length(?2)) <> ?2)"
+    };
+}
+pub(super) use of_another_boot;
+
 /// Whether the owner with this text is known to be gone.
 pub fn is_dead(text: &str) -> bool {
-    let own = process();
+    is_dead_for(process(), text)
+}
+
+fn is_dead_for(own: &Process, text: &str) -> bool {
     let parts: Vec<&str> = text.split('/').collect();
     let &[boot, namespace, pid, start, image, instance] = parts.as_slice() else {
         return false;
     };
+    // Then the pid may be that of another boot as well, and says nothing.
+    if boot == UNKNOWN || own.boot == UNKNOWN {
+        return false;
+    }
     if boot != own.boot {
         return true;
     }
@@ -81,7 +98,7 @@ pub fn is_dead(text: &str) -> bool {
     !runs(pid, start)
 }
 
-/// What is known of a process that cannot be asked.
+/// What is known of a process that cannot be asked. [`of_another_boot`] names it too.
 const UNKNOWN: &str = "-";
 
 struct Process {
@@ -264,6 +281,7 @@ mod tests {
     fn in_doubt_the_owner_is_alive() {
         let cases = [
             (with(0, "another-boot"), true),
+            (with(0, UNKNOWN), false),
             (with(1, "1"), false),
             (with(2, "2147483647"), true),
             (with(2, "x"), false),
@@ -275,6 +293,22 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(is_dead(&text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_boot_of_its_own_it_knows_of_no_death() {
+        let own = process();
+        let unknown = Process {
+            boot: UNKNOWN.to_owned(),
+            namespace: own.namespace.clone(),
+            pid: own.pid,
+            start: own.start.clone(),
+            image: own.image.clone(),
+            text: String::new(),
+        };
+        for part in [0, 2, 3, 5] {
+            assert!(!is_dead_for(&unknown, &with(part, "2147483647")), "{part}");
         }
     }
 

@@ -101,11 +101,13 @@ impl Store {
     fn prune(&mut self) -> Result<()> {
         // The claim of a settled message stays while its lease runs, so that its owner is told
         // that its work counts.
-        let claims = "SELECT c.message_id FROM message_claim c
-             WHERE NOT (c.leased AND c.available_at_ms > ?1
-                        AND substr(c.owner, 1, length(?2)) = ?2)
-               AND NOT EXISTS (SELECT 1 FROM message_queue q
-                               WHERE q.message_id = c.message_id AND q.processed = 0)";
+        let claims = concat!(
+            "SELECT c.message_id FROM message_claim c
+             WHERE NOT (c.leased AND c.available_at_ms > ?1 AND NOT ",
+            owner::of_another_boot!(),
+            ") AND NOT EXISTS (SELECT 1 FROM message_queue q
+                               WHERE q.message_id = c.message_id AND q.processed = 0)"
+        );
         let letters = "SELECT d.message_id FROM message_dead_letter d
              WHERE NOT EXISTS (SELECT 1 FROM message_queue q
                                WHERE q.message_id = d.message_id AND q.processed = 2)";
@@ -189,11 +191,12 @@ impl Store {
     fn count_claims(&self) -> Result<(u64, u64)> {
         let now = self.clock.boot_ms();
         let mut living = Living::default();
-        let mut statement = self.conn.prepare_cached(
+        let mut statement = self.conn.prepare_cached(concat!(
             "SELECT c.leased, c.owner FROM message_claim c
              JOIN message_queue q ON q.message_id = c.message_id AND q.processed = 0
-             WHERE c.available_at_ms > ?1 AND substr(c.owner, 1, length(?2)) = ?2",
-        )?;
+             WHERE c.available_at_ms > ?1 AND NOT ",
+            owner::of_another_boot!()
+        ))?;
         let mut rows = statement.query(params![now, owner::boot()])?;
         let (mut claimed, mut waiting) = (0, 0);
         while let Some(row) = rows.next()? {

@@ -179,6 +179,53 @@ fn claims_of_the_dead_and_of_another_boot_are_free_at_once() {
 }
 
 #[test]
+fn of_an_unknown_boot_the_lease_decides() {
+    let folder = Folder::new();
+    let (mut store, owner, heir) = (folder.store(), Owner::new(), Owner::new());
+    store
+        .enqueue_many(&[message("a", 1), message("b", 2)])
+        .expect("new");
+    store.claim(2, LEASE_MS, &owner).expect("free");
+    // A lease, and a retry.
+    store
+        .conn
+        .execute_batch(
+            "UPDATE message_claim SET owner = '-' || substr(owner, instr(owner, '/'));
+             UPDATE message_claim SET leased = 0 WHERE message_id = 'b'",
+        )
+        .expect("ours");
+    assert_eq!(
+        ids(&store.claim(2, LEASE_MS, &heir).expect("none free")),
+        [""; 0]
+    );
+    let stats = store.stats().expect("readable");
+    assert_eq!((stats.claimed, stats.waiting), (1, 1));
+    // The other side: whoever does not know its own boot.
+    let of_known = |boot: &str| {
+        store
+            .conn
+            .execute(
+                "UPDATE message_claim SET owner = ?1 || '/0/0/0/0/0' WHERE message_id = 'b'",
+                ["known"],
+            )
+            .expect("ours");
+        store
+            .conn
+            .prepare(&format!(
+                "SELECT count(*) FROM ({CANDIDATES}) WHERE rowid = 2"
+            ))
+            .and_then(|mut s| s.query_row(params![0, boot], |row| row.get::<_, i64>(0)))
+            .expect("readable")
+    };
+    assert_eq!((of_known("-"), of_known("other")), (0, 1));
+    folder.clock.advance(LEASE_MS as i64);
+    assert_eq!(
+        ids(&store.claim(2, LEASE_MS, &heir).expect("free")),
+        ["a", "b"]
+    );
+}
+
+#[test]
 fn old_processes_may_settle_and_delete_what_we_claimed() {
     let folder = Folder::new();
     let (mut store, owner) = (folder.store(), Owner::new());
