@@ -19,27 +19,6 @@ import {
 fakeTimers();
 
 describe("polling the package's own queue", () => {
-  test('a message whose deliveries were all cut short is not handed over once more', async () => {
-    const own = ownQueue([message('a'), message('b')]);
-    const claim = own.source.claim;
-    own.source.claim = async (limit) => {
-      const claims = await claim(limit);
-      for (const claimed of claims) if (claimed.message.id === 'a') claimed.attempt = 3;
-      return claims;
-    };
-    const onMessage = mock.fn();
-    const { poller, errors } = makePoller({ queue: own.queue, onMessage, maxAttempts: 2 });
-    await poller.start();
-    await settle();
-    assert.deepEqual(firsts(onMessage), [message('b')]);
-    assert.deepEqual(
-      errors.map(({ error, message }) => [error.code, message.id]),
-      [['ERR_IPC_ATTEMPTS_EXHAUSTED', 'a']],
-    );
-    const [{ failed }] = firsts(own.source.settle);
-    assert.deepEqual(idsOf(failed.map((failure) => failure.claim)), ['a']);
-  });
-
   test('claims with leases and settles batches, ahead of the next batch', async () => {
     const own = ownQueue(messages(120));
     const onMessage = mock.fn();

@@ -97,6 +97,32 @@ describe('claims', () => {
     assert.deepEqual(b.claim(), []);
   });
 
+  test('that are cut short again and again end as dead letters', async (t) => {
+    const queue = openQueue(t);
+    queue.enqueueMany(messages(1));
+    for (const attempt of [1, 2]) {
+      const claims = queue.claim({ leaseMs: 1, maxAttempts: 2 });
+      assert.deepEqual(
+        claims.map((claim) => [claim.message.id, claim.attempt]),
+        [['m0', attempt]],
+      );
+      await until(() => queue.stats().claimed === 0);
+    }
+    assert.deepEqual(queue.claim({ maxAttempts: 2 }), []);
+    const [letter] = queue.deadLetters();
+    assert.deepEqual(
+      [letter.id, letter.attempts, letter.reason, letter.error],
+      ['m0', 2, 'attempts', 'its deliveries were cut short'],
+    );
+    queue.redrive();
+    for (let attempt = 1; attempt <= 12; attempt++) {
+      const [claim] = queue.claim({ leaseMs: 1, maxAttempts: Number.POSITIVE_INFINITY });
+      assert.equal(claim.attempt, attempt);
+      await until(() => queue.stats().claimed === 0);
+    }
+    assert.throws(() => queue.claim({ maxAttempts: 0 }), invalidArgument);
+  });
+
   test('are extended', async (t) => {
     const { a, b } = twoQueues(t);
     a.enqueueMany(messages(2));

@@ -218,7 +218,7 @@ fn an_original_file_opens_in_place_and_old_processes_go_on() {
     .expect("writable");
     assert_eq!(old_ids(), ["first", "second", "new", "old"]);
     let owner = Owner::new();
-    let claimed = store.claim(2, 60_000, &owner).expect("free");
+    let claimed = store.claim(2, 60_000, 0, &owner).expect("free");
     assert_eq!(claimed[0].payload, "1");
     assert_eq!(old_ids().len(), 4, "an old process knows no leases");
     old.execute(

@@ -103,7 +103,7 @@ fn child() {
         }
         "claim" => {
             let (mut store, owner) = (open(&path), Owner::new());
-            let claimed = store.claim(u32::MAX, LEASE_MS, &owner).expect("free");
+            let claimed = store.claim(u32::MAX, LEASE_MS, 0, &owner).expect("free");
             assert_eq!(claimed.len(), 3);
             say("claimed");
             hear();
@@ -111,7 +111,7 @@ fn child() {
         "drain" => {
             let (mut store, owner) = (open(&path), Owner::new());
             loop {
-                let claimed = store.claim(7, LEASE_MS, &owner).expect("free");
+                let claimed = store.claim(7, LEASE_MS, 0, &owner).expect("free");
                 if claimed.is_empty() {
                     break;
                 }
@@ -208,14 +208,14 @@ fn claims_of_a_killed_process_come_back_at_once() {
     process.expect("claimed");
     assert!(
         store
-            .claim(9, LEASE_MS, &owner)
+            .claim(9, LEASE_MS, 0, &owner)
             .expect("none free")
             .is_empty()
     );
     assert_eq!(store.stats().expect("readable").claimed, 3);
     process.child.kill().expect("ours");
     process.child.wait().expect("ours");
-    let claimed = store.claim(9, LEASE_MS, &owner).expect("free");
+    let claimed = store.claim(9, LEASE_MS, 0, &owner).expect("free");
     assert_eq!(claimed.len(), 3);
     assert!(claimed.iter().all(|claimed| claimed.attempt == 2));
 }

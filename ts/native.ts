@@ -116,7 +116,7 @@ export interface NativeQueue {
   markProcessed(id: string): void;
   markProcessedMany(ids: string[]): number;
   cleanup(retentionHours: number): number;
-  claim(limit: number, leaseMs: number): string;
+  claim(limit: number, leaseMs: number, attemptsMax: number): string;
   complete(id: string, token: number): boolean;
   fail(
     id: string,
@@ -133,7 +133,7 @@ export interface NativeQueue {
   purgeDead(ids?: string[]): number;
   stats(): string;
   compact(): void;
-  claimLater(ticket: number, limit: number, leaseMs: number): void;
+  claimLater(ticket: number, limit: number, leaseMs: number, attemptsMax: number): void;
   settleLater(ticket: number, request: string): void;
   extendLater(ticket: number, claims: string, leaseMs: number): void;
   cleanupLater(ticket: number, retentionHours: number): void;

@@ -29,7 +29,6 @@ export interface PollLoopOptions {
   readonly batchSize: number;
   readonly concurrency: number;
   readonly leaseMs: number;
-  readonly maxAttempts: number;
   readonly retryDelayMs: number;
   readonly cleanupIntervalMs: number;
   readonly retentionHours: number | undefined;
@@ -346,7 +345,6 @@ export class PollLoop {
       if (claim === undefined) return;
       this.#inHand.add(claim);
       try {
-        this.#refuseExhausted(claim);
         await this.#host.handle(claim, this);
         this.#succeeded(claim);
       } catch (error) {
@@ -366,18 +364,6 @@ export class PollLoop {
       }
       if (this.#unstarted.length > 0 && this.#isTurnOver()) await this.#yieldTurn();
     }
-  }
-
-  /**
-   * A source with leases counts deliveries whose process was killed, too. A message that used up
-   * its attempts that way is likely to be what kills: it is not handed to the handler once more.
-   */
-  #refuseExhausted({ attempt }: Claimed): void {
-    if (!this.#source.leases || attempt <= this.#options.maxAttempts) return;
-    throw new IpcError(
-      'ERR_IPC_ATTEMPTS_EXHAUSTED',
-      `The message was delivered ${attempt - 1} times, and each time its handler was cut short`,
-    );
   }
 
   #succeeded(claim: Claimed): void {

@@ -119,6 +119,8 @@ export interface PollerEvents {
   /**
    * A message failed `maxAttempts` times. A `SQLiteQueue` has put it among its dead letters. Any
    * other queue has no place for them: the message stays in it and is retried every 5 minutes.
+   * Not announced is a message that a `SQLiteQueue` put there because each of its deliveries was
+   * cut short, for example by the end of its process.
    */
   deadLetter: [message: QueueMessage, info: DeadLetterInfo];
   /**
@@ -190,7 +192,6 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
     };
     this.#options = {
       pollIntervalMs,
-      maxAttempts,
       retryDelayMs,
       batchSize: count('batchSize', config.batchSize, limits.batchSize),
       concurrency: count('concurrency', config.concurrency, 1),

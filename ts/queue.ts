@@ -75,6 +75,11 @@ export interface ClaimOptions {
   limit?: number | undefined;
   /** Milliseconds that the claim holds unless it is extended. Default 60000. */
   leaseMs?: number | undefined;
+  /**
+   * Deliveries after which a message becomes a dead letter instead of being claimed once more,
+   * also when none of them was reported as failed, because each was cut short. Default 10.
+   */
+  maxAttempts?: number | undefined;
 }
 
 /** What became of a message after {@link SQLiteQueue.fail}. */
@@ -294,10 +299,13 @@ export class SQLiteQueue {
    * Settle each with `complete()`, `fail()` or `release()`; a claim that is not settled ends with
    * its lease, or at once when its process dies.
    */
-  claim({ limit, leaseMs }: ClaimOptions = {}): ClaimedMessage[] {
+  claim({ limit, leaseMs, maxAttempts }: ClaimOptions = {}): ClaimedMessage[] {
     const count = wholeNumber('limit', limit, limits.batchSize, COUNT);
     const lease = wholeNumber('leaseMs', leaseMs, limits.leaseMs, MS);
-    return JSON.parse(this.#call(() => this.#native.claim(count, lease))) as ClaimedMessage[];
+    const attempts = attemptsAllowed(maxAttempts);
+    return JSON.parse(
+      this.#call(() => this.#native.claim(count, lease, attempts)),
+    ) as ClaimedMessage[];
   }
 
   /** Marks a claimed message as processed. False if the claim was no longer held. */
@@ -309,15 +317,12 @@ export class SQLiteQueue {
   /** Gives a claimed message back after a failure: it is delivered again later, or dies. */
   fail(claim: ClaimedMessage, error: unknown, options: FailOptions = {}): FailResult {
     const { id, token } = held(claim);
-    const attempts = wholeNumber('maxAttempts', options.maxAttempts, limits.attemptsMax, {
-      ...COUNT,
-      infinite: true,
-    });
+    const attempts = attemptsAllowed(options.maxAttempts);
     const base = wholeNumber('retryDelayMs', options.retryDelayMs, limits.retryDelayMs, MS);
     const max = wholeNumber('maxRetryDelayMs', options.maxRetryDelayMs, limits.retryDelayMsMax, MS);
     const why = reason(error);
     return JSON.parse(
-      this.#call(() => this.#native.fail(id, token, why, attemptsMax(attempts), base, max)),
+      this.#call(() => this.#native.fail(id, token, why, attempts, base, max)),
     ) as FailResult;
   }
 
@@ -409,7 +414,9 @@ export class SQLiteQueue {
       leases: true,
       settleCountMax: limits.settleCountMax,
       claim: (limit, leaseMs) =>
-        later<ClaimedMessage[]>((ticket) => native.claimLater(ticket, limit, leaseMs)),
+        later<ClaimedMessage[]>((ticket) =>
+          native.claimLater(ticket, limit, leaseMs, attemptsMax(policy.maxAttempts)),
+        ),
       settle: ({ completed, failed, released }: Settled) => {
         const claims = { completed: ids(completed), released: ids(released) };
         const failures = failed.map(({ claim, error }) => [...id(claim), error]);
@@ -527,6 +534,12 @@ export class SQLiteQueue {
 }
 
 const SETTLED = Promise.resolve();
+
+/** The attempts that a caller allows, as a number for the core. */
+function attemptsAllowed(maxAttempts: unknown): number {
+  const allowed = { ...COUNT, infinite: true };
+  return attemptsMax(wholeNumber('maxAttempts', maxAttempts, limits.attemptsMax, allowed));
+}
 
 /** `Infinity` has no form in JSON and none in the core, where 0 stands for "never". */
 function attemptsMax(attempts: number): number {

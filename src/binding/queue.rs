@@ -205,13 +205,18 @@ impl NativeQueue {
         Ok(deleted as f64)
     }
 
-    /// `[{ message, token, attempt }, …]`
+    /// `[{ message, token, attempt }, …]`; no attempts mean no limit.
     #[napi(catch_unwind)]
-    pub fn claim(&mut self, limit: u32, lease_ms: u32) -> errors::Result<String> {
+    pub fn claim(
+        &mut self,
+        limit: u32,
+        lease_ms: u32,
+        attempts_max: u32,
+    ) -> errors::Result<String> {
         let owner = Arc::clone(&self.owner);
         let (claims, _) = self
             .store()?
-            .claim_json(limit, lease_ms.into(), &owner)
+            .claim_json(limit, lease_ms.into(), attempts_max, &owner)
             .map_err(exception)?;
         Ok(claims)
     }
@@ -315,13 +320,20 @@ impl NativeQueue {
     }
 
     #[napi(catch_unwind)]
-    pub fn claim_later(&mut self, ticket: f64, limit: u32, lease_ms: u32) -> errors::Result<()> {
+    pub fn claim_later(
+        &mut self,
+        ticket: f64,
+        limit: u32,
+        lease_ms: u32,
+        attempts_max: u32,
+    ) -> errors::Result<()> {
         self.event_loop.sources().borrow_mut().of(self.key).hush();
         self.submit(
             ticket as u64,
             Request::Claim {
                 limit,
                 lease_ms: lease_ms.into(),
+                attempts_max,
             },
         )
     }

@@ -37,8 +37,7 @@ pub struct Claimed {
     pub timestamp: f64,
     /// What settles this claim, and no other of the same message.
     pub token: i64,
-    /// Deliveries begun, this one included. It also counts those whose process was killed, so it
-    /// may exceed the attempts allowed: then fail the message instead of delivering it.
+    /// Deliveries begun, this one included. It also counts those whose process was killed.
     pub attempt: u32,
 }
 
@@ -101,6 +100,9 @@ pub struct Settled {
     pub released: Vec<bool>,
 }
 
+/// The error text of a dead letter whose last delivery nobody lived to report on.
+const CUT_SHORT: &str = "its deliveries were cut short";
+
 /// A pending row that nobody holds.
 struct Candidate {
     rowid: i64,
@@ -114,18 +116,34 @@ impl Store {
     /// Messages are free when nobody holds them, when the lease ran out, and when the holder is
     /// known to be dead. Corrupt rows are set aside and do not count. At most
     /// [`limits::DEQUEUE_BYTES_MAX`] are returned, and at least one message if one is free.
-    pub fn claim(&mut self, limit: u32, lease_ms: u64, owner: &Owner) -> Result<Vec<Claimed>> {
+    ///
+    /// Messages that were delivered `attempts_max` times already (0: no limit) become dead letters
+    /// and do not count: nobody lived to say that the last delivery failed, and what kills its
+    /// process would do so for ever.
+    pub fn claim(
+        &mut self,
+        limit: u32,
+        lease_ms: u64,
+        attempts_max: u32,
+        owner: &Owner,
+    ) -> Result<Vec<Claimed>> {
         let mut claimed = Vec::new();
-        self.claim_each(limit, lease_ms, owner, |message, token, attempt| {
-            claimed.push(Claimed {
-                id: message.id.to_owned(),
-                kind: message.kind.to_owned(),
-                payload: message.payload.to_owned(),
-                timestamp: message.timestamp.as_f64(),
-                token,
-                attempt,
-            });
-        })?;
+        self.claim_each(
+            limit,
+            lease_ms,
+            attempts_max,
+            owner,
+            |message, token, attempt| {
+                claimed.push(Claimed {
+                    id: message.id.to_owned(),
+                    kind: message.kind.to_owned(),
+                    payload: message.payload.to_owned(),
+                    timestamp: message.timestamp.as_f64(),
+                    token,
+                    attempt,
+                });
+            },
+        )?;
         Ok(claimed)
     }
 
@@ -135,19 +153,26 @@ impl Store {
         &mut self,
         limit: u32,
         lease_ms: u64,
+        attempts_max: u32,
         owner: &Owner,
     ) -> Result<(String, u32)> {
         let mut out = String::from("[");
         let mut count = 0;
-        self.claim_each(limit, lease_ms, owner, |message, token, attempt| {
-            if count > 0 {
-                out.push(',');
-            }
-            count += 1;
-            out.push_str("{\"message\":");
-            message.write(&mut out);
-            out.push_str(&format!(",\"token\":{token},\"attempt\":{attempt}}}"));
-        })?;
+        self.claim_each(
+            limit,
+            lease_ms,
+            attempts_max,
+            owner,
+            |message, token, attempt| {
+                if count > 0 {
+                    out.push(',');
+                }
+                count += 1;
+                out.push_str("{\"message\":");
+                message.write(&mut out);
+                out.push_str(&format!(",\"token\":{token},\"attempt\":{attempt}}}"));
+            },
+        )?;
         out.push(']');
         Ok((out, count))
     }
@@ -156,6 +181,7 @@ impl Store {
         &mut self,
         limit: u32,
         lease_ms: u64,
+        attempts_max: u32,
         owner: &Owner,
         mut take: impl FnMut(&Message<'_>, i64, u32),
     ) -> Result<()> {
@@ -188,6 +214,13 @@ impl Store {
                             continue;
                         }
                     };
+                    if attempts_max > 0 && attempts >= attempts_max {
+                        let id = message.id.to_owned();
+                        // The row is written to.
+                        drop(rows);
+                        dead::bury(writing, &id, attempts, CUT_SHORT)?;
+                        continue;
+                    }
                     bytes += message.bytes();
                     if count > 0 && bytes > limits::DEQUEUE_BYTES_MAX {
                         return dead::set_aside(writing, &corrupt);

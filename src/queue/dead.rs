@@ -293,7 +293,7 @@ mod tests {
 
     fn kill(store: &mut Store, owner: &Owner) {
         let failures: Vec<Failure> = store
-            .claim(10, 1_000, owner)
+            .claim(10, 1_000, 0, owner)
             .expect("free")
             .into_iter()
             .map(|claimed| Failure {
@@ -337,7 +337,10 @@ mod tests {
         let ids = ["b".to_owned(), "unknown".to_owned()];
         assert_eq!(store.redrive(Selection::Ids(&ids)).expect("dead"), 1);
         assert_eq!(store.redrive(Selection::Ids(&ids)).expect("alive"), 0);
-        assert_eq!(store.claim(9, 1_000, &owner).expect("free")[0].attempt, 1);
+        assert_eq!(
+            store.claim(9, 1_000, 0, &owner).expect("free")[0].attempt,
+            1
+        );
         assert_eq!(store.redrive(Selection::All).expect("dead"), 1);
         assert_eq!(letters(&mut store).len(), 0);
         assert_eq!(folder.ids(&mut store), ["a", "b"]);

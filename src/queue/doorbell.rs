@@ -164,13 +164,13 @@ mod tests {
         writer.enqueue(&message("a", 1)).expect("new");
         assert!(bell.drain().expect("open"));
         assert!(!bell.drain().expect("open"), "once");
-        let claimed = reader.claim(1, 60_000, &owner).expect("free");
+        let claimed = reader.claim(1, 60_000, 0, &owner).expect("free");
         assert_eq!(claimed.len(), 1);
         assert!(bell.drain().expect("open"), "a claim is a write");
         for _ in 0..3 {
             assert!(
                 reader
-                    .claim(1, 60_000, &owner)
+                    .claim(1, 60_000, 0, &owner)
                     .expect("none free")
                     .is_empty()
             );

@@ -344,8 +344,8 @@ mod tests {
                 .enqueue(&message(&index.to_string(), index))
                 .expect("new");
         }
-        store.claim(2, 1_000, &owner).expect("free");
-        store.claim(1, 60_000, &owner).expect("free");
+        store.claim(2, 1_000, 0, &owner).expect("free");
+        store.claim(1, 60_000, 0, &owner).expect("free");
         store
             .conn
             .execute_batch(
@@ -387,7 +387,7 @@ mod tests {
                 .expect("new");
         }
         store.mark_processed("1").expect("there");
-        store.claim(2, 60_000, &owner).expect("free");
+        store.claim(2, 60_000, 0, &owner).expect("free");
         let stats = store.stats().expect("readable");
         assert_eq!(
             (

@@ -39,6 +39,8 @@ pub enum Request {
         limit: u32,
         /// Length of the lease, in milliseconds.
         lease_ms: u64,
+        /// Deliveries after which a message becomes a dead letter instead; 0: no limit.
+        attempts_max: u32,
     },
     /// See [`Store::settle`].
     Settle(Settlement),
@@ -405,8 +407,12 @@ fn enqueue_all(store: &mut Store, requests: &[Request]) -> Vec<Result<Reply>> {
 fn work_alone(store: &mut Store, request: Request, owner: &Owner) -> Result<Reply> {
     Ok(match request {
         Request::Enqueue(_) => return Err(Error::rule(Code::Internal, "Enqueues come in groups.")),
-        Request::Claim { limit, lease_ms } => {
-            let (mut json, mut count) = store.claim_json(limit, lease_ms, owner)?;
+        Request::Claim {
+            limit,
+            lease_ms,
+            attempts_max,
+        } => {
+            let (mut json, mut count) = store.claim_json(limit, lease_ms, attempts_max, owner)?;
             if count == 0 {
                 // The doorbell may have rung for a commit that cannot be seen yet.
                 match store.await_writer() {
@@ -414,7 +420,7 @@ fn work_alone(store: &mut Store, request: Request, owner: &Owner) -> Result<Repl
                     Err(error) if error.is_busy() => {}
                     outcome => {
                         outcome?;
-                        (json, count) = store.claim_json(limit, lease_ms, owner)?;
+                        (json, count) = store.claim_json(limit, lease_ms, attempts_max, owner)?;
                     }
                 }
             }

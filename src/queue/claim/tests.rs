@@ -35,27 +35,30 @@ fn a_claimed_message_is_nobody_elses_until_its_lease_runs_out() {
     store
         .enqueue_many(&[message("b", 2), message("a", 1), message("c", 3)])
         .expect("new");
-    let first = store.claim(2, LEASE_MS, &owner).expect("free");
+    let first = store.claim(2, LEASE_MS, 0, &owner).expect("free");
     assert_eq!(ids(&first), ["a", "b"]);
     assert_eq!(
         (first[0].attempt, first[0].payload.as_str()),
         (1, "{\"x\":1}")
     );
-    assert_eq!(ids(&other.claim(9, LEASE_MS, &rival).expect("free")), ["c"]);
     assert_eq!(
-        ids(&other.claim(9, LEASE_MS, &rival).expect("none free")),
+        ids(&other.claim(9, LEASE_MS, 0, &rival).expect("free")),
+        ["c"]
+    );
+    assert_eq!(
+        ids(&other.claim(9, LEASE_MS, 0, &rival).expect("none free")),
         [""; 0]
     );
 
     folder.clock.advance(9_999);
     assert!(
         other
-            .claim(9, LEASE_MS, &rival)
+            .claim(9, LEASE_MS, 0, &rival)
             .expect("none free")
             .is_empty()
     );
     folder.clock.advance(1);
-    let second = other.claim(9, LEASE_MS, &rival).expect("free");
+    let second = other.claim(9, LEASE_MS, 0, &rival).expect("free");
     assert_eq!(ids(&second), ["a", "b", "c"]);
     assert!(second.iter().all(|claimed| claimed.attempt == 2));
 
@@ -81,7 +84,7 @@ fn a_lease_that_ran_out_untaken_can_still_be_completed_or_renewed() {
     store
         .enqueue_many(&[message("a", 1), message("b", 2)])
         .expect("new");
-    let claimed = held(&store.claim(2, LEASE_MS, &owner).expect("free"));
+    let claimed = held(&store.claim(2, LEASE_MS, 0, &owner).expect("free"));
     folder.clock.advance(20_000);
     assert_eq!(store.complete(&claimed[..1]).expect("untaken"), [true]);
     assert_eq!(
@@ -91,7 +94,7 @@ fn a_lease_that_ran_out_untaken_can_still_be_completed_or_renewed() {
     folder.clock.advance(9_999);
     assert!(
         store
-            .claim(2, LEASE_MS, &rival)
+            .claim(2, LEASE_MS, 0, &rival)
             .expect("none free")
             .is_empty()
     );
@@ -103,7 +106,7 @@ fn failures_back_off_and_end_as_dead_letters() {
     let (mut store, owner) = (folder.store(), Owner::new());
     store.enqueue(&message("a", 1)).expect("new");
     for (attempt, full) in [(1, 1_000), (2, 2_000), (3, 4_000), (4, 5_000), (5, 5_000)] {
-        let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+        let claimed = store.claim(1, LEASE_MS, 0, &owner).expect("free");
         assert_eq!(claimed[0].attempt, attempt);
         let outcome = store.fail(&[failure(&claimed[0], 6)]).expect("held")[0];
         let FailOutcome::Retry { delay_ms } = outcome else {
@@ -118,16 +121,59 @@ fn failures_back_off_and_end_as_dead_letters() {
         folder.clock.advance(delay_ms as i64 - 1);
         assert!(
             store
-                .claim(1, LEASE_MS, &owner)
+                .claim(1, LEASE_MS, 0, &owner)
                 .expect("none free")
                 .is_empty()
         );
         folder.clock.advance(1);
     }
-    let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+    let claimed = store.claim(1, LEASE_MS, 0, &owner).expect("free");
     let outcomes = store.fail(&[failure(&claimed[0], 6)]).expect("held");
     assert_eq!(outcomes, [FailOutcome::Dead]);
     assert_eq!(store.stats().expect("readable").dead, 1);
+}
+
+#[test]
+fn deliveries_that_are_cut_short_end_as_a_dead_letter() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    store
+        .enqueue_many(&[message("a", 1), message("b", 2)])
+        .expect("new");
+    for attempt in 1..=2 {
+        let claimed = store.claim(1, LEASE_MS, 2, &owner).expect("free");
+        assert_eq!((ids(&claimed), claimed[0].attempt), (vec!["a"], attempt));
+        folder.clock.advance(LEASE_MS as i64);
+    }
+    // Without a limit it would go on.
+    let claimed = store.claim(1, LEASE_MS, 0, &owner).expect("free");
+    assert_eq!(claimed[0].attempt, 3);
+    folder.clock.advance(LEASE_MS as i64);
+    let claimed = store.claim(1, LEASE_MS, 2, &owner).expect("free");
+    assert_eq!(ids(&claimed), ["b"], "what is buried does not count");
+    let letters: serde_json::Value =
+        serde_json::from_str(&store.dead_letters(9, 0).expect("readable")).expect("valid JSON");
+    let letter = &letters[0];
+    assert_eq!(
+        (
+            &letter["id"],
+            &letter["attempts"],
+            &letter["reason"],
+            &letter["error"]
+        ),
+        (
+            &"a".into(),
+            &3.into(),
+            &"attempts".into(),
+            &CUT_SHORT.into()
+        )
+    );
+    assert_eq!(
+        store.redrive(crate::queue::Selection::All).expect("free"),
+        1
+    );
+    let claimed = store.claim(1, LEASE_MS, 2, &owner).expect("free");
+    assert_eq!((ids(&claimed), claimed[0].attempt), (vec!["a"], 1));
 }
 
 #[test]
@@ -136,16 +182,16 @@ fn a_release_does_not_count_as_an_attempt() {
     let (mut store, owner) = (folder.store(), Owner::new());
     store.enqueue(&message("a", 1)).expect("new");
     for _ in 0..3 {
-        let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+        let claimed = store.claim(1, LEASE_MS, 0, &owner).expect("free");
         assert_eq!(claimed[0].attempt, 1);
         assert_eq!(store.release(&held(&claimed)).expect("held"), [true]);
         assert_eq!(store.release(&held(&claimed)).expect("released"), [false]);
     }
-    let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+    let claimed = store.claim(1, LEASE_MS, 0, &owner).expect("free");
     store.fail(&[failure(&claimed[0], 9)]).expect("held");
     folder.clock.advance(1_000);
     for _ in 0..2 {
-        let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+        let claimed = store.claim(1, LEASE_MS, 0, &owner).expect("free");
         assert_eq!(claimed[0].attempt, 2);
         store.release(&held(&claimed)).expect("held");
     }
@@ -158,11 +204,11 @@ fn claims_of_the_dead_and_of_another_boot_are_free_at_once() {
     store
         .enqueue_many(&[message("a", 1), message("b", 2), message("c", 3)])
         .expect("new");
-    store.claim(3, LEASE_MS, &owner).expect("free");
+    store.claim(3, LEASE_MS, 0, &owner).expect("free");
     assert_eq!(store.stats().expect("readable").claimed, 3);
     drop(owner);
     assert_eq!(store.stats().expect("readable").claimed, 0);
-    assert_eq!(store.claim(3, LEASE_MS, &heir).expect("free").len(), 3);
+    assert_eq!(store.claim(3, LEASE_MS, 0, &heir).expect("free").len(), 3);
     // One lease and one retry of another boot, far in the future of another clock.
     store
         .conn
@@ -173,7 +219,7 @@ fn claims_of_the_dead_and_of_another_boot_are_free_at_once() {
         )
         .expect("ours");
     assert_eq!(
-        ids(&store.claim(3, LEASE_MS, &heir).expect("free")),
+        ids(&store.claim(3, LEASE_MS, 0, &heir).expect("free")),
         ["a", "b"]
     );
 }
@@ -185,7 +231,7 @@ fn of_an_unknown_boot_the_lease_decides() {
     store
         .enqueue_many(&[message("a", 1), message("b", 2)])
         .expect("new");
-    store.claim(2, LEASE_MS, &owner).expect("free");
+    store.claim(2, LEASE_MS, 0, &owner).expect("free");
     // A lease, and a retry.
     store
         .conn
@@ -195,7 +241,7 @@ fn of_an_unknown_boot_the_lease_decides() {
         )
         .expect("ours");
     assert_eq!(
-        ids(&store.claim(2, LEASE_MS, &heir).expect("none free")),
+        ids(&store.claim(2, LEASE_MS, 0, &heir).expect("none free")),
         [""; 0]
     );
     let stats = store.stats().expect("readable");
@@ -220,7 +266,7 @@ fn of_an_unknown_boot_the_lease_decides() {
     assert_eq!((of_known("-"), of_known("other")), (0, 1));
     folder.clock.advance(LEASE_MS as i64);
     assert_eq!(
-        ids(&store.claim(2, LEASE_MS, &heir).expect("free")),
+        ids(&store.claim(2, LEASE_MS, 0, &heir).expect("free")),
         ["a", "b"]
     );
 }
@@ -233,7 +279,7 @@ fn old_processes_may_settle_and_delete_what_we_claimed() {
     for (index, name) in (1..).zip(names) {
         store.enqueue(&message(name, index)).expect("new");
     }
-    let claimed = store.claim(9, LEASE_MS, &owner).expect("free");
+    let claimed = store.claim(9, LEASE_MS, 0, &owner).expect("free");
     store
         .conn
         .execute_batch(
@@ -261,7 +307,7 @@ fn a_new_message_inherits_no_claim() {
     let folder = Folder::new();
     let (mut store, owner) = (folder.store(), Owner::new());
     store.enqueue(&message("a", 1)).expect("new");
-    let claimed = store.claim(1, LEASE_MS, &owner).expect("free");
+    let claimed = store.claim(1, LEASE_MS, 0, &owner).expect("free");
     store
         .conn
         .execute_batch("DELETE FROM message_queue")
@@ -271,7 +317,7 @@ fn a_new_message_inherits_no_claim() {
         .expect("the id is free again");
     assert_eq!(store.complete(&held(&claimed)).expect("answers"), [false]);
     assert_eq!(
-        store.claim(1, LEASE_MS, &owner).expect("free")[0].attempt,
+        store.claim(1, LEASE_MS, 0, &owner).expect("free")[0].attempt,
         1
     );
 }
@@ -290,7 +336,7 @@ fn the_json_form_carries_the_claim_and_skips_corrupt_rows() {
     store
         .enqueue_many(&[message("a", 3), message("b", 4)])
         .expect("new");
-    let (text, count) = store.claim_json(2, LEASE_MS, &owner).expect("free");
+    let (text, count) = store.claim_json(2, LEASE_MS, 0, &owner).expect("free");
     assert_eq!(count, 2);
     assert_eq!(
         text,
@@ -302,7 +348,7 @@ fn the_json_form_carries_the_claim_and_skips_corrupt_rows() {
         )
     );
     assert_eq!(
-        store.claim_json(2, LEASE_MS, &owner).expect("none"),
+        store.claim_json(2, LEASE_MS, 0, &owner).expect("none"),
         ("[]".to_owned(), 0)
     );
     assert_eq!(store.stats().expect("readable").dead, 2);
@@ -317,7 +363,7 @@ fn a_claim_without_limits_takes_everything_once() {
         .map(|index| message(&index.to_string(), 1))
         .collect();
     store.enqueue_many(&messages).expect("new");
-    let claimed = store.claim(u32::MAX, 0, &owner).expect("free");
+    let claimed = store.claim(u32::MAX, 0, 0, &owner).expect("free");
     assert_eq!(claimed.len(), count);
     assert!(claimed.iter().all(|claimed| claimed.attempt == 1));
 }
@@ -329,7 +375,7 @@ fn an_idle_claim_takes_no_lock() {
     other.conn.execute_batch("BEGIN IMMEDIATE").expect("free");
     assert!(
         store
-            .claim(9, LEASE_MS, &owner)
+            .claim(9, LEASE_MS, 0, &owner)
             .expect("not waiting")
             .is_empty()
     );
@@ -377,8 +423,8 @@ fn all_that_an_owner_holds_is_given_back() {
     let messages: Vec<_> = (0..4).map(|n| message(&format!("m{n}"), n)).collect();
     store.enqueue_many(&messages).expect("new");
     assert_eq!(store.release_all(&owner).expect("nothing held"), 0);
-    let mine = store.claim(3, LEASE_MS, &owner).expect("free");
-    let theirs = store.claim(9, LEASE_MS, &rival).expect("free");
+    let mine = store.claim(3, LEASE_MS, 0, &owner).expect("free");
+    let theirs = store.claim(9, LEASE_MS, 0, &rival).expect("free");
     assert_eq!(store.complete(&held(&mine[..1])).expect("writable"), [true]);
     assert_eq!(store.release_all(&owner).expect("writable"), 2);
     assert_eq!(
@@ -386,7 +432,7 @@ fn all_that_an_owner_holds_is_given_back() {
         [false, false],
         "they are no longer held"
     );
-    let again = store.claim(9, LEASE_MS, &rival).expect("free");
+    let again = store.claim(9, LEASE_MS, 0, &rival).expect("free");
     assert_eq!(ids(&again), ["m1", "m2"]);
     assert_eq!(again[0].attempt, 2, "the deliveries count");
     assert_eq!(

@@ -69,6 +69,7 @@ fn claim(limit: u32) -> Request {
     Request::Claim {
         limit,
         lease_ms: 60_000,
+        attempts_max: 0,
     }
 }
 
