@@ -43,6 +43,18 @@ impl Store {
     /// # Errors
     /// `InvalidArgument` when the retention is negative or not a number.
     pub fn cleanup(&mut self, retention_hours: f64) -> Result<u64> {
+        let mut count = 0;
+        loop {
+            let (deleted, more) = self.cleanup_chunk(retention_hours)?;
+            count += deleted;
+            if !more {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// One transaction of [`Store::cleanup`]: how many it deleted, and whether more are left.
+    pub(super) fn cleanup_chunk(&mut self, retention_hours: f64) -> Result<(u64, bool)> {
         if retention_hours.is_nan() || retention_hours < 0.0 {
             return Err(Error::rule(
                 Code::InvalidArgument,
@@ -57,27 +69,24 @@ impl Store {
             .unix_ms()
             .div_euclid(1_000)
             .saturating_sub(retention);
-        let mut count = 0;
-        loop {
-            // Without a retention the time does not matter, not even a missing or a future one.
-            let select = match retention {
-                0 => "SELECT rowid FROM message_queue WHERE processed = 1 LIMIT ?2 + 0 * ?1",
-                _ => {
-                    "SELECT rowid FROM message_queue WHERE processed = 1 AND processed_at < ?1
-                     LIMIT ?2"
-                }
-            };
-            // Found outside of the transaction: readers keep nobody waiting, and most calls find
-            // nothing.
-            let rowids = self
-                .conn
-                .prepare_cached(select)?
-                .query_map(params![cutoff, limits::CHUNK_ROWS as i64], |row| row.get(0))?
-                .collect::<rusqlite::Result<Vec<i64>>>()?;
-            if rowids.is_empty() {
-                break;
+        // Without a retention the time does not matter, not even a missing or a future one.
+        let select = match retention {
+            0 => "SELECT rowid FROM message_queue WHERE processed = 1 LIMIT ?2 + 0 * ?1",
+            _ => {
+                "SELECT rowid FROM message_queue WHERE processed = 1 AND processed_at < ?1
+                 LIMIT ?2"
             }
-            count += self.write(Durability::Normal, |writing| {
+        };
+        // Found outside of the transaction: readers keep nobody waiting, and most calls find
+        // nothing.
+        let rowids = self
+            .conn
+            .prepare_cached(select)?
+            .query_map(params![cutoff, limits::CHUNK_ROWS as i64], |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<i64>>>()?;
+        let mut count = 0;
+        if !rowids.is_empty() {
+            count = self.write(Durability::Normal, |writing| {
                 // The time again: rows may have changed, and `VACUUM` may have renumbered them.
                 let mut delete = writing.conn.prepare_cached(
                     "DELETE FROM message_queue
@@ -89,12 +98,12 @@ impl Store {
                 }
                 Ok(count)
             })?;
-            if rowids.len() < limits::CHUNK_ROWS {
-                break;
-            }
         }
-        self.prune()?;
-        Ok(count)
+        let more = rowids.len() == limits::CHUNK_ROWS;
+        if !more {
+            self.prune()?;
+        }
+        Ok((count, more))
     }
 
     /// Drops what is known of messages that old processes settled or deleted.

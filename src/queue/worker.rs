@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! submit(ticket, request) --> bounded channel --> thread with its own Store
-//! take() <-- mailbox <-- completions of a group    |  all enqueues that wait: one commit
-//!            wake() when it was empty <------------'  everything else: one by one, in order
+//! take() <-- mailbox <-- completions of a group    |  settlements and extensions first
+//!            wake() when it was empty <------------'  all enqueues that wait: one commit
+//!                                                     everything else: one by one, in order
 //! ```
+//!
+//! A lease that is to be extended may run out while the request waits. So such requests overtake
+//! others, which depend on them in nothing, and a cleanup gives way after every chunk of rows.
 //!
 //! Every request that was submitted is answered once, whatever happens to the thread's work: a
 //! failed commit answers all of its requests, a panic those that it took along.
@@ -62,6 +66,12 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether claims may be lost while it waits. It concerns claims that were answered before,
+    /// so that no request that still waits has a part in it.
+    fn is_urgent(&self) -> bool {
+        matches!(self, Request::Settle(_) | Request::Extend { .. })
+    }
+
     /// Bytes of memory that the request pins while it waits, without its fixed part.
     fn bytes(&self) -> usize {
         let claims = |claims: &[(String, i64)]| claims.iter().map(|(id, _)| id.len() + 32).sum();
@@ -122,6 +132,8 @@ struct Envelope {
     ticket: u64,
     bytes: usize,
     request: Request,
+    /// Messages that a cleanup has deleted in earlier turns.
+    cleaned: u64,
 }
 
 struct Shared {
@@ -208,6 +220,7 @@ impl Worker {
                     ticket,
                     bytes,
                     request,
+                    cleaned: 0,
                 })
                 .map_err(|error| match error {
                     mpsc::error::TrySendError::Full(_) => full(format!(
@@ -296,10 +309,28 @@ struct Thread {
 impl Thread {
     fn serve(mut self, mut receiver: mpsc::Receiver<Envelope>) {
         let mut received = Vec::new();
-        while receiver.blocking_recv_many(&mut received, limits::GROUP_REQUESTS_MAX) > 0 {
-            let mut waiting: VecDeque<Envelope> = received.drain(..).collect();
+        // Cleanups that have more to delete.
+        let mut unfinished: Vec<Envelope> = Vec::new();
+        loop {
+            if unfinished.is_empty() {
+                if receiver.blocking_recv_many(&mut received, limits::GROUP_REQUESTS_MAX) == 0 {
+                    break;
+                }
+            } else {
+                while received.len() < limits::GROUP_REQUESTS_MAX
+                    && let Ok(envelope) = receiver.try_recv()
+                {
+                    received.push(envelope);
+                }
+            }
+            // Stable: among themselves both kinds keep their order.
+            received.sort_by_key(|envelope| !envelope.request.is_urgent());
+            let mut waiting: VecDeque<Envelope> = received
+                .drain(..)
+                .chain(std::mem::take(&mut unfinished))
+                .collect();
             while let Some(group) = next_group(&mut waiting) {
-                self.answer(group);
+                unfinished.extend(self.answer(group));
             }
         }
         if let Some(mut store) = self.store.take() {
@@ -314,51 +345,73 @@ impl Thread {
         self.shared.finish.notify_all();
     }
 
-    /// Works on one group, and answers each of its requests.
-    fn answer(&mut self, group: Vec<Envelope>) {
-        let tickets: Vec<u64> = group.iter().map(|envelope| envelope.ticket).collect();
-        let bytes: usize = group.iter().map(|envelope| envelope.bytes).sum();
-        let results = if self.shared.discard.load(Ordering::Acquire) {
-            tickets.iter().map(|_| Err(closed())).collect()
+    /// Works on one group, and answers each of its requests but a cleanup that it returns,
+    /// because it has more to delete.
+    fn answer(&mut self, mut group: Vec<Envelope>) -> Option<Envelope> {
+        let results: Vec<Result<Reply>> = if let [envelope] = group.as_mut_slice()
+            && let Request::Cleanup { retention_hours } = envelope.request
+        {
+            let outcome = self.with_store(|store, _| store.cleanup_chunk(retention_hours));
+            if let Ok((count, _)) = outcome {
+                envelope.cleaned += count;
+            }
+            match outcome {
+                Ok((_, true)) => return group.pop(),
+                Ok((_, false)) => vec![Ok(Reply::Cleaned(envelope.cleaned))],
+                Err(error) => vec![Err(error)],
+            }
         } else {
-            let requests = group.into_iter().map(|envelope| envelope.request).collect();
-            // The store is not used again after a panic, whatever state it was left in.
-            catch_unwind(AssertUnwindSafe(|| self.work(requests))).unwrap_or_else(|_| {
-                self.store = None;
-                let text = "The queue's worker failed; whether the request took effect is unknown.";
-                tickets
-                    .iter()
-                    .map(|_| Err(Error::rule(Code::Internal, text)))
-                    .collect()
-            })
+            let work = |store: &mut Store, owner: &Owner| Ok(work(store, &group, owner));
+            match self.with_store(work) {
+                Ok(results) => results,
+                Err(error) => group.iter().map(|_| Err(repeat(&error))).collect(),
+            }
         };
+        let bytes: usize = group.iter().map(|envelope| envelope.bytes).sum();
         self.shared.pending_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        let completions = tickets
-            .into_iter()
+        let completions = group
+            .iter()
+            .map(|envelope| envelope.ticket)
             .zip(results)
             .map(|(ticket, result)| Completion { ticket, result });
         self.shared.deliver(completions);
+        None
     }
 
-    /// One result per request.
-    fn work(&mut self, mut requests: Vec<Request>) -> Vec<Result<Reply>> {
-        if self.store.is_none() {
-            match Store::open(&self.options) {
-                Ok(store) => self.store = Some(store),
-                Err(error) => return requests.iter().map(|_| Err(repeat(&error))).collect(),
-            }
+    /// Runs `work` on the store, which is opened if it is not.
+    ///
+    /// # Errors
+    /// `QueueClosed` when nobody wants the work any more; those of opening; `Internal` after a
+    /// panic; those of `work`.
+    fn with_store<T>(&mut self, work: impl FnOnce(&mut Store, &Owner) -> Result<T>) -> Result<T> {
+        if self.shared.discard.load(Ordering::Acquire) {
+            return Err(closed());
         }
-        let Some(store) = &mut self.store else {
-            return Vec::new();
-        };
-        if matches!(requests.first(), Some(Request::Enqueue(_))) {
-            return enqueue_all(store, &requests);
-        }
-        requests
-            .drain(..)
-            .map(|request| work_alone(store, request, &self.owner))
-            .collect()
+        let guarded = AssertUnwindSafe(|| {
+            let store = match self.store.take() {
+                Some(store) => store,
+                None => Store::open(&self.options)?,
+            };
+            work(self.store.insert(store), &self.owner)
+        });
+        catch_unwind(guarded).unwrap_or_else(|_| {
+            // It is not used again after a panic, whatever state it was left in.
+            self.store = None;
+            let text = "The queue's worker failed; whether the request took effect is unknown.";
+            Err(Error::rule(Code::Internal, text))
+        })
     }
+}
+
+/// One result per request.
+fn work(store: &mut Store, group: &[Envelope], owner: &Owner) -> Vec<Result<Reply>> {
+    if matches!(group, [first, ..] if matches!(first.request, Request::Enqueue(_))) {
+        return enqueue_all(store, group);
+    }
+    group
+        .iter()
+        .map(|envelope| work_alone(store, &envelope.request, owner))
+        .collect()
 }
 
 /// All enqueues up to the next other request, or that request alone.
@@ -373,11 +426,11 @@ fn next_group(waiting: &mut VecDeque<Envelope>) -> Option<Vec<Envelope>> {
 }
 
 /// Group commit: one transaction, an outcome for each.
-fn enqueue_all(store: &mut Store, requests: &[Request]) -> Vec<Result<Reply>> {
+fn enqueue_all(store: &mut Store, group: &[Envelope]) -> Vec<Result<Reply>> {
     // Those that cannot be read are answered without the others noticing.
-    let parsed: Vec<Result<Vec<NewMessage<'_>>>> = requests
+    let parsed: Vec<Result<Vec<NewMessage<'_>>>> = group
         .iter()
-        .map(|request| match request {
+        .map(|envelope| match &envelope.request {
             Request::Enqueue(text) => message::parse_messages(text),
             _ => Err(Error::rule(Code::Internal, "A group holds enqueues only.")),
         })
@@ -404,8 +457,8 @@ fn enqueue_all(store: &mut Store, requests: &[Request]) -> Vec<Result<Reply>> {
         .collect()
 }
 
-fn work_alone(store: &mut Store, request: Request, owner: &Owner) -> Result<Reply> {
-    Ok(match request {
+fn work_alone(store: &mut Store, request: &Request, owner: &Owner) -> Result<Reply> {
+    Ok(match *request {
         Request::Enqueue(_) => return Err(Error::rule(Code::Internal, "Enqueues come in groups.")),
         Request::Claim {
             limit,
@@ -426,9 +479,14 @@ fn work_alone(store: &mut Store, request: Request, owner: &Owner) -> Result<Repl
             }
             Reply::Claimed { json, count }
         }
-        Request::Settle(settlement) => Reply::Settled(store.settle(&settlement)?),
-        Request::Extend { claims, lease_ms } => Reply::Extended(store.extend(&claims, lease_ms)?),
-        Request::Cleanup { retention_hours } => Reply::Cleaned(store.cleanup(retention_hours)?),
+        Request::Settle(ref settlement) => Reply::Settled(store.settle(settlement)?),
+        Request::Extend {
+            ref claims,
+            lease_ms,
+        } => Reply::Extended(store.extend(claims, lease_ms)?),
+        Request::Cleanup { .. } => {
+            return Err(Error::rule(Code::Internal, "Cleanups come in chunks."));
+        }
         #[cfg(test)]
         Request::Panic => panic!("as asked"),
     })

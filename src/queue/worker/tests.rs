@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
-use crate::queue::testing::Folder;
+use crate::queue::testing::{Folder, message};
 
 /// A worker whose completions are collected as its caller would.
 struct Desk {
@@ -173,6 +173,39 @@ fn a_message_goes_its_whole_way() {
         refused.expect_err("negative").code(),
         "ERR_IPC_INVALID_ARGUMENT"
     );
+}
+
+#[test]
+fn a_cleanup_gives_way_and_leases_come_first() {
+    let folder = Folder::new();
+    let mut store = folder.store();
+    let count = limits::CHUNK_ROWS * 2 + 1;
+    let ids: Vec<String> = (0..count).map(|index| index.to_string()).collect();
+    let messages: Vec<_> = ids.iter().map(|id| message(id, 1)).collect();
+    store.enqueue_many(&messages).expect("new");
+    store.mark_processed_many(&ids).expect("there");
+    let (desk, go_on) = held_up(&folder);
+    let retention_hours = 0.0;
+    desk.ask(1, Request::Cleanup { retention_hours });
+    desk.ask(2, batch(&["new"]));
+    desk.ask(3, claim(1));
+    desk.ask(
+        4,
+        Request::Extend {
+            claims: Vec::new(),
+            lease_ms: 1,
+        },
+    );
+    desk.ask(5, Request::Settle(Settlement::default()));
+    go_on();
+    let mut answers = Vec::new();
+    while answers.len() < 5 {
+        answers.extend(desk.wait());
+    }
+    let tickets: Vec<u64> = answers.iter().map(|answer| answer.ticket).collect();
+    assert_eq!(tickets, [4, 5, 2, 3, 1]);
+    let cleaned = answers.pop().expect("five").result;
+    assert_eq!(cleaned.expect("free"), Reply::Cleaned(count as u64));
 }
 
 #[test]
