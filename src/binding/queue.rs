@@ -95,7 +95,12 @@ impl NativeQueue {
             busy_timeout_ms,
             ..defaults
         };
-        let store = Opened::open(&opened, options.runtime).map_err(exception)?;
+        let mut store = Opened::open(&opened, options.runtime).map_err(exception)?;
+        // For the worker: by then the working directory or a link may lead elsewhere.
+        let opened = Options {
+            path: store.queue().path().to_owned(),
+            ..opened
+        };
         let key = event_loop.with_hub(|hub| hub.reactor().new_key())?;
         Ok(NativeQueue {
             event_loop,

@@ -1,5 +1,6 @@
 //! A connection to a queue's file: the file is ours, it is in WAL mode, every pragma is set.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
@@ -18,11 +19,26 @@ const STATEMENTS_MAX: usize = 64;
 pub(super) fn open(options: &Options, extension: Option<&Extension>) -> Result<Connection> {
     schema::require_version()?;
     let path = place::prepare(&options.path)?;
-    place::require_access(&path)?;
+    connect(&path, options, extension, true)
+}
+
+/// Opens a file that another connection has open: it is there, with all of its tables.
+pub(super) fn reopen(options: &Options) -> Result<Connection> {
+    let path = place::require(&options.path)?;
+    connect(&path, options, None, false)
+}
+
+fn connect(
+    path: &Path,
+    options: &Options,
+    extension: Option<&Extension>,
+    may_create: bool,
+) -> Result<Connection> {
+    place::require_access(path)?;
     // Without CREATE: `place` has made the file with the right mode. Without URI: a name that
     // begins with `file:` is a name.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(&path, flags)?;
+    let conn = Connection::open_with_flags(path, flags)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     conn.busy_timeout(Duration::from_millis(u64::from(limits::OPEN_TIMEOUT_MS)))?;
     let patience = Patience::begin();
@@ -33,7 +49,10 @@ pub(super) fn open(options: &Options, extension: Option<&Extension>) -> Result<C
     let found = patience.wait(|| schema::inspect(&conn, extension))?;
     if conn.is_readonly("main")? {
         // SQLite silently falls back to reading where writing is not permitted.
-        return Err(place::read_only(&path));
+        return Err(place::read_only(path));
+    }
+    if !may_create && found != Found::Complete {
+        return Err(place::gone(path));
     }
     if found == Found::Empty {
         // Only possible before the first page is written.

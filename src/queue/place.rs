@@ -48,6 +48,23 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// As [`prepare`], of a file that has to be there, by a path that is absolute already.
+pub(super) fn require(path: &Path) -> Result<PathBuf> {
+    if !path.is_absolute() || !is_there(path)? {
+        return Err(gone(path));
+    }
+    refuse_network(path)?;
+    Ok(path.to_owned())
+}
+
+/// The error for a file that was opened and is not there any more.
+pub(super) fn gone(path: &Path) -> Error {
+    sqlite(
+        ffi::SQLITE_CANTOPEN,
+        format!("{} is no longer the queue that was opened", path.display()),
+    )
+}
+
 /// Whether a regular file is there, by name or by symbolic link.
 fn is_there(path: &Path) -> Result<bool> {
     let kind = match fs::metadata(path) {

@@ -66,17 +66,36 @@ impl Store {
         clock: Arc<dyn Clock>,
         extension: Option<&Extension>,
     ) -> Result<Self> {
-        let conn = open::open(options, extension)?;
-        let path = conn
-            .path()
-            .map_or_else(|| options.path.clone(), PathBuf::from);
-        Ok(Store {
+        Ok(Self::with(open::open(options, extension)?, options, clock))
+    }
+
+    fn with(conn: Connection, options: &Options, clock: Arc<dyn Clock>) -> Self {
+        let path = match conn.path() {
+            Some(path) => PathBuf::from(path),
+            // It is not UTF-8.
+            None => std::path::absolute(&options.path).unwrap_or_else(|_| options.path.clone()),
+        };
+        Store {
             conn,
             clock,
             durability: options.durability,
             level: None,
             path,
-        })
+        }
+    }
+
+    /// Opens a queue once more, by the path that [`Store::path`] gives. It has to be there: were a
+    /// missing file created anew, messages would go where nobody looks for them.
+    ///
+    /// # Errors
+    /// `SQLITE_CANTOPEN` when the file or one of its tables is missing; else those of
+    /// [`Store::open`].
+    pub fn reopen(options: &Options) -> Result<Self> {
+        Ok(Self::with(
+            open::reopen(options)?,
+            options,
+            Arc::new(SystemClock),
+        ))
     }
 
     /// The file, with symbolic links resolved: its log lies beside it under the same name and

@@ -152,6 +152,9 @@ impl Worker {
     /// Starts the thread. It opens the file with the first request; should that fail, the
     /// requests of that moment get the error, and later ones try again.
     ///
+    /// `options.path` is the [`Store::path`] of an open store: the path that a user gave may lead
+    /// elsewhere by now. See [`Store::reopen`].
+    ///
     /// `options.busy_timeout_ms` is replaced by [`limits::WORKER_BUSY_TIMEOUT_MS`]: here waiting
     /// blocks nobody. Claims belong to `owner`, who may outlive the worker.
     ///
@@ -390,7 +393,7 @@ impl Thread {
         let guarded = AssertUnwindSafe(|| {
             let store = match self.store.take() {
                 Some(store) => store,
-                None => Store::open(&self.options)?,
+                None => Store::reopen(&self.options)?,
             };
             work(self.store.insert(store), &self.owner)
         });

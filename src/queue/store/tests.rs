@@ -91,6 +91,20 @@ fn a_group_commits_around_its_duplicates() {
 }
 
 #[test]
+fn the_path_is_that_of_the_file_itself() {
+    let folder = Folder::new();
+    drop(folder.store());
+    let link = folder.path().with_extension("link");
+    std::os::unix::fs::symlink(folder.path(), &link).expect("a new name");
+    let mut store = Store::open(&Options::new(&link)).expect("a link to a queue");
+    std::fs::remove_file(&link).expect("there");
+    let again = Options::new(store.path());
+    store.enqueue(&message("a", 1)).expect("new");
+    let mut again = Store::reopen(&again).expect("the link no longer matters");
+    assert_eq!(folder.ids(&mut again), ["a"]);
+}
+
+#[test]
 fn marking_counts_what_it_changed() {
     let folder = Folder::new();
     let mut store = folder.store();

@@ -12,7 +12,13 @@ struct Desk {
 }
 
 impl Desk {
+    /// On a queue that is there.
     fn open(options: Options) -> Self {
+        drop(Store::open(&options).expect("a file of our own"));
+        Self::reopen(options)
+    }
+
+    fn reopen(options: Options) -> Self {
         let (ring, woken) = channel();
         let wake: Wake = Arc::new(move || ring.send(()).unwrap_or(()));
         let worker = Worker::spawn(options, Arc::new(Owner::new()), wake).expect("a thread");
@@ -37,6 +43,7 @@ impl Desk {
 
 /// A worker that stands still in its first wake-up, until told to go on.
 fn held_up(folder: &Folder) -> (Desk, impl FnOnce() + use<>) {
+    drop(folder.store());
     let (go, gate) = channel::<()>();
     let gate = Mutex::new(gate);
     let (ring, woken) = channel();
@@ -222,13 +229,55 @@ fn a_panic_is_answered_and_survived() {
 fn a_file_that_cannot_be_opened_is_tried_again() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path()).expect("a folder in its place");
-    let desk = Desk::open(folder.options());
+    let desk = Desk::reopen(folder.options());
     assert_eq!(
         desk.answer(batch(&["a"])).expect_err("a folder").code(),
         "EISDIR"
     );
     std::fs::remove_dir(folder.path()).expect("empty");
-    desk.answer(batch(&["a"])).expect("creatable");
+    drop(folder.store());
+    desk.answer(batch(&["a"])).expect("there");
+}
+
+#[test]
+fn a_file_that_is_gone_is_not_created_anew() {
+    let folder = Folder::new();
+    let desk = Desk::reopen(folder.options());
+    let refused = || {
+        desk.answer(batch(&["a"]))
+            .expect_err("no queue")
+            .code()
+            .into_owned()
+    };
+    assert_eq!(refused(), "SQLITE_CANTOPEN");
+    assert!(!folder.path().exists());
+    // Neither is it made of an empty file or of one that lacks tables.
+    std::fs::write(folder.path(), "").expect("writable");
+    assert_eq!(refused(), "SQLITE_CANTOPEN");
+    let entries = || {
+        let folder = folder.path().parent().map(std::fs::read_dir);
+        folder.expect("inside of one").expect("readable").count()
+    };
+    assert_eq!(
+        (
+            entries(),
+            std::fs::read(folder.path()).expect("readable").len()
+        ),
+        (1, 0)
+    );
+    std::fs::remove_file(folder.path()).expect("there");
+    let store = folder.store();
+    store
+        .conn
+        .execute_batch("DROP TABLE message_meta")
+        .expect("ours");
+    assert_eq!(refused(), "SQLITE_CANTOPEN");
+    let mut relative = folder.options();
+    relative.path = "queue.db".into();
+    let error = Store::reopen(&relative)
+        .err()
+        .expect("it may lead anywhere");
+    assert_eq!(error.code(), "SQLITE_CANTOPEN");
 }
 
 #[test]
