@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flowtrace_ipc::queue::{NewMessage, Options, Owner, Store};
+use flowtrace_ipc::runtime::RuntimeStore;
 use rusqlite::Connection;
 
 /// The table as the original creates it.
@@ -19,6 +20,10 @@ CREATE TABLE message_queue (message_id TEXT PRIMARY KEY, type TEXT NOT NULL,
   processed_at INTEGER, created_at INTEGER DEFAULT (strftime('%s', 'now')));
 CREATE INDEX idx_message_queue_processed ON message_queue(processed, timestamp);
 CREATE INDEX idx_message_queue_cleanup ON message_queue(processed, processed_at);";
+
+/// Where the original keeps its versions.
+const VERSIONS: &str = "CREATE TABLE schema_version (version INTEGER PRIMARY KEY,
+  applied_at INTEGER NOT NULL, description TEXT)";
 
 fn create(path: &Path, sql: &str) {
     let conn = Connection::open(path).expect("a new file");
@@ -50,6 +55,35 @@ fn foreign_databases_are_refused_unchanged() {
             "CREATE TABLE users (id); INSERT INTO users VALUES (1)".to_owned(),
         ),
         ("a view alone", "CREATE VIEW v AS SELECT 1".to_owned()),
+        (
+            "a version table beside others",
+            format!("{VERSIONS}; CREATE TABLE users (id)"),
+        ),
+        (
+            "a version table beside a view",
+            format!("{VERSIONS}; CREATE VIEW v AS SELECT 1"),
+        ),
+        (
+            "another version table",
+            "CREATE TABLE schema_version (version INTEGER PRIMARY KEY)".to_owned(),
+        ),
+        (
+            "other states",
+            "CREATE TABLE candle_state (symbol, open, close); CREATE TABLE users (id)".to_owned(),
+        ),
+        (
+            "other gaps",
+            "CREATE TABLE gap_records (id, symbol)".to_owned(),
+        ),
+        (
+            "a view as states",
+            "CREATE VIEW candle_state AS SELECT 1 AS symbol, 2 AS state_json, 3 AS updated_at"
+                .to_owned(),
+        ),
+        (
+            "other claims",
+            format!("{ORIGINAL} CREATE TABLE message_claim (message_id, user)"),
+        ),
         (
             "an application id",
             format!("{ORIGINAL} PRAGMA application_id = 7"),
@@ -88,6 +122,9 @@ fn foreign_databases_are_refused_unchanged() {
         create(&path, &sql);
         let before = fs::read(&path).expect("readable");
         assert_eq!(open_code(&path), "ERR_IPC_FOREIGN_DATABASE", "{name}");
+        let error = RuntimeStore::open(&Options::new(&path)).err();
+        let code = error.map(|error| error.code().into_owned());
+        assert_eq!(code.as_deref(), Some("ERR_IPC_FOREIGN_DATABASE"), "{name}");
         assert!(
             fs::read(&path).expect("readable") == before,
             "{name}: the file was changed"
@@ -252,10 +289,7 @@ fn an_original_file_opens_in_place_and_old_processes_go_on() {
 fn files_of_an_interrupted_start_are_completed() {
     let cases = [
         ("an empty file", ""),
-        (
-            "a version table alone",
-            "CREATE TABLE schema_version (version INTEGER PRIMARY KEY)",
-        ),
+        ("a version table alone", VERSIONS),
         (
             "state alone",
             "CREATE TABLE candle_state (symbol PRIMARY KEY, state_json, updated_at)",

@@ -85,8 +85,12 @@ fn files() -> Vec<(String, String, Rows)> {
         ),
         (
             "0: a version table without its columns".into(),
-            "CREATE TABLE schema_version (version INTEGER PRIMARY KEY)".into(),
-            Rows(false, false, false),
+            joined(&[
+                "CREATE TABLE schema_version (version INTEGER PRIMARY KEY);",
+                V1,
+                MESSAGES,
+            ]),
+            Rows(true, false, false),
         ),
         (
             "1".into(),

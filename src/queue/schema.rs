@@ -25,12 +25,47 @@ pub(crate) struct Extension {
     pub(crate) complete: fn(&Connection) -> Result<()>,
 }
 
-/// Tables by which a file is known as one of this package or of the original.
-const KNOWN: [&str; 4] = [
-    "message_queue",
-    "schema_version",
-    "candle_state",
-    "gap_records",
+/// Tables by which a file is known as one of this package or of the original, each with the
+/// columns that it has in every version. By its name alone a table may be anybody's.
+const KNOWN: [(&str, &[&str]); 3] = [
+    ("message_queue", &COLUMNS),
+    ("candle_state", &["symbol", "state_json", "updated_at"]),
+    (
+        "gap_records",
+        &[
+            "id",
+            "symbol",
+            "from_trade_id",
+            "to_trade_id",
+            "gap_size",
+            "detected_at",
+        ],
+    ),
+];
+
+/// The first table that the original makes. Others number their migrations in the same way, so
+/// that it says something only where there is nothing else.
+const VERSIONS: (&str, &[&str]) = ("schema_version", &["version", "applied_at", "description"]);
+
+/// Tables of the queue alone, with the columns that this code names.
+const OWN: [(&str, &[&str]); 3] = [
+    (
+        "message_claim",
+        &[
+            "message_id",
+            "attempt",
+            "token",
+            "owner",
+            "leased",
+            "available_at_ms",
+            "error",
+        ],
+    ),
+    (
+        "message_dead_letter",
+        &["message_id", "attempts", "reason", "error", "died_at"],
+    ),
+    ("message_meta", &["key", "value"]),
 ];
 
 /// Everything that `schema.sql` creates.
@@ -62,23 +97,44 @@ pub(super) fn inspect(conn: &Connection, extension: Option<&Extension>) -> Resul
     if application != 0 {
         return Err(foreign(format!("its application id is {application}")));
     }
-    let mut names = Vec::new();
     let mut statement = conn.prepare(
         "SELECT lower(name), type FROM sqlite_schema WHERE name NOT LIKE 'sqlite^_%' ESCAPE '^'",
     )?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        names.push((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
-    }
-    let has = |wanted: &str| names.iter().any(|(name, _)| name == wanted);
-    if names.is_empty() {
+    let objects = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(String, String)>>>()?;
+    let has = |wanted: &str| objects.iter().any(|(name, _)| name == wanted);
+    if objects.is_empty() {
         return Ok(Found::Empty);
     }
-    if !KNOWN.iter().any(|name| has(name)) {
-        return Err(foreign("it has tables, and none of a queue".to_owned()));
-    }
+    let is_genuine = |(wanted, columns): (&str, &[&str])| -> Result<bool> {
+        let is_table = objects
+            .iter()
+            .any(|(name, kind)| name == wanted && kind == "table");
+        Ok(is_table && lacks(conn, wanted, columns)?.is_none())
+    };
+    // Before anything else is said of them: this names what is wrong.
     if has("message_queue") {
         inspect_queue(conn)?;
+    }
+    for (name, columns) in OWN {
+        if has(name)
+            && let Some(missing) = lacks(conn, name, columns)?
+        {
+            return Err(foreign(format!("its `{name}` has no column `{missing}`")));
+        }
+    }
+    let mut is_known = false;
+    for table in KNOWN {
+        is_known |= is_genuine(table)?;
+    }
+    if !is_known {
+        let is_alone = objects
+            .iter()
+            .all(|(name, kind)| name == VERSIONS.0 || kind == "index");
+        if !(is_alone && is_genuine(VERSIONS)?) {
+            return Err(foreign("it has tables, and none of a queue".to_owned()));
+        }
     }
     // Asked in any case: it too may find that the file is not ours.
     let extended = extension.map_or(Ok(true), |extension| (extension.is_complete)(conn))?;
@@ -100,18 +156,16 @@ fn inspect_queue(conn: &Connection) -> Result<()> {
             "its `message_queue` is not an ordinary table".to_owned(),
         ));
     }
+    if let Some(missing) = lacks(conn, "message_queue", &COLUMNS)? {
+        return Err(foreign(format!(
+            "its `message_queue` has no column `{missing}`"
+        )));
+    }
     let mut statement =
         conn.prepare("SELECT lower(name), pk FROM pragma_table_info('message_queue')")?;
     let columns = statement
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<Vec<(String, i64)>>>()?;
-    for wanted in COLUMNS {
-        if !columns.iter().any(|(name, _)| name == wanted) {
-            return Err(foreign(format!(
-                "its `message_queue` has no column `{wanted}`"
-            )));
-        }
-    }
     // Without the key a message could be stored twice under one id.
     if columns
         .iter()
@@ -122,6 +176,16 @@ fn inspect_queue(conn: &Connection) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The first of these columns that a table has not.
+fn lacks<'c>(conn: &Connection, table: &str, columns: &[&'c str]) -> Result<Option<&'c str>> {
+    let found = conn
+        .prepare("SELECT lower(name) FROM pragma_table_info(?1)")?
+        .query_map([table], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<String>>>()?;
+    let is_missing = |wanted: &&&str| !found.iter().any(|name| name == **wanted);
+    Ok(columns.iter().find(is_missing).copied())
 }
 
 /// The error for a file that belongs to another application.
