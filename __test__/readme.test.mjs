@@ -1,10 +1,14 @@
-// README.md is what newcomers copy from: its programs compile, and its quick start runs.
+// README.md and the migration guide are what people copy from: their programs compile, and the
+// quick start runs.
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { blocks, node, root, start } from '../consumers/tools.mjs';
+
+/** The documents, and how many programs each of them has at least. */
+const DOCUMENTS = { 'README.md': 9, 'docs/migration.md': 18 };
 
 const programs = blocks(join(root, 'README.md'), 'ts');
 
@@ -73,12 +77,15 @@ async function compile(files, options) {
 }
 
 test('every program compiles', async () => {
-  assert.ok(programs.length >= 8, `README.md has only ${programs.length} of them`);
   writeFileSync(join(folder, 'globals.d.ts'), GLOBALS);
-  const files = programs.map(({ line, code }) => {
-    const file = `line-${line}.mts`;
-    writeFileSync(join(folder, file), `${code}\nexport {};\n`);
-    return file;
+  const files = Object.entries(DOCUMENTS).flatMap(([document, least]) => {
+    const programs = blocks(join(root, document), 'ts');
+    assert.ok(programs.length >= least, `${document} has only ${programs.length} of them`);
+    return programs.map(({ line, code }) => {
+      const file = `${document.replaceAll(/\W/g, '-')}-line-${line}.mts`;
+      writeFileSync(join(folder, file), `${code}\nexport {};\n`);
+      return file;
+    });
   });
   await compile([...files, 'globals.d.ts'], { noEmit: true });
 });
