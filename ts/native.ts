@@ -134,6 +134,7 @@ export interface NativeQueue {
   stats(): string;
   compact(): void;
   claimLater(ticket: number, limit: number, leaseMs: number, attemptsMax: number): void;
+  settle(request: string): string;
   settleLater(ticket: number, request: string): void;
   extendLater(ticket: number, claims: string, leaseMs: number): void;
   cleanupLater(ticket: number, retentionHours: number): void;

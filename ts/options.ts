@@ -27,6 +27,14 @@ export function wholeNumber<Default>(
   return value as number;
 }
 
+/** A string. */
+export function string(name: string, value: unknown): string {
+  if (typeof value !== 'string') {
+    throw invalidArgument(`${name} must be a string, not ${describe(value)}`);
+  }
+  return value;
+}
+
 /** A non-empty string. */
 export function text(name: string, value: unknown): string {
   if (typeof value !== 'string' || value === '') {

@@ -54,3 +54,16 @@ export function nextTurn(): Promise<void> {
     port2.postMessage(undefined);
   });
 }
+
+const LOADED_SET_TIMEOUT = globalThis.setTimeout;
+
+/** Whether a test runner has replaced the timers, as those of jest, vitest, sinon and Node do. */
+export function areTimersFaked(): boolean {
+  const current = globalThis.setTimeout as { clock?: unknown; _isMockFunction?: unknown };
+  // Those that were there before this file was loaded show by what they carry.
+  return (
+    (current as unknown) !== LOADED_SET_TIMEOUT ||
+    current.clock !== undefined ||
+    current._isMockFunction === true
+  );
+}

@@ -4,6 +4,7 @@ import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loo
 import { limits } from './limits.js';
 import {
   type Claimed,
+  type MaybePromise,
   type MessageSource,
   messageSource,
   type RetryPolicy,
@@ -12,7 +13,9 @@ import {
   type SourcePort,
 } from './message-source.js';
 import { addon, type NativeDialect, type NativeQueue } from './native.js';
-import { describe, object, text, wholeNumber } from './options.js';
+import { describe, object, string, text, wholeNumber } from './options.js';
+import { areTimersFaked } from './poll-clock.js';
+import { privateFile, removePrivateFile } from './private-file.js';
 import type { QueueMessage } from './types.js';
 
 /** What a resolved or returned `enqueue` survives. */
@@ -129,6 +132,12 @@ export interface DeadLetterOptions {
   offset?: number | undefined;
 }
 
+/** The answer of `settle`: places of stale claims, and what became of the failed ones. */
+interface SettleAnswer {
+  stale: number[];
+  failed: { dead: boolean; retryInMs: number }[];
+}
+
 /** A promise that the addon's worker thread settles. */
 interface Ticket {
   /** Whether its value is of interest to whoever waits. */
@@ -158,6 +167,8 @@ export class SQLiteQueue {
   readonly #keepAlive = new KeepAlive();
   readonly #tickets = new Map<number, Ticket>();
   readonly #doorbells = new Set<() => void>();
+  /** The file behind `:memory:`, which goes with the queue. */
+  #privateFile: string | undefined;
   #lastTicket = 0;
   #closed = false;
   /** Messages of this tick for the worker thread, as JSON texts. */
@@ -181,9 +192,11 @@ export class SQLiteQueue {
     }
     const busyTimeoutMs = wholeNumber('busyTimeoutMs', config.busyTimeoutMs, undefined, MS);
     this.#dialect = validate ? dialectOfInstalledZod() : undefined;
+    const path = this.#dbPath === ':memory:' ? privateFile() : this.#dbPath;
+    if (path !== this.#dbPath) this.#privateFile = path;
     try {
       this.#native = new addon.NativeQueue(nativeHub(), {
-        path: this.#dbPath,
+        path,
         fullDurability: durability === 'full',
         busyTimeoutMs,
         validate: this.#dialect,
@@ -268,13 +281,13 @@ export class SQLiteQueue {
    * them again, here and elsewhere. Rows that cannot be read are set aside as dead letters.
    */
   dequeue(batchSize?: number): QueueMessage[] {
-    const limit = wholeNumber('batchSize', batchSize, limits.batchSize, COUNT);
+    const limit = wholeNumber('batchSize', batchSize, limits.batchSize, { ...COUNT, min: 0 });
     return JSON.parse(this.#call(() => this.#native.dequeue(limit))) as QueueMessage[];
   }
 
   /** Marks a message as processed. Unknown ids are ignored. */
   markProcessed(id: string): void {
-    const known = text('id', id);
+    const known = string('id', id);
     this.#call(() => isText(known) && this.#native.markProcessed(known));
   }
 
@@ -386,6 +399,7 @@ export class SQLiteQueue {
       throw fromNative(error);
     } finally {
       if (this.#tickets.size === 0) this.#forget();
+      if (this.#privateFile !== undefined) removePrivateFile(this.#privateFile);
     }
   }
 
@@ -408,15 +422,27 @@ export class SQLiteQueue {
   #source(policy: RetryPolicy): MessageSource {
     this.#assertOpen();
     const native = this.#native;
-    const later = <T>(begin: (ticket: number) => void) =>
-      this.#later(begin).then((json) => JSON.parse(json as string) as T);
+    // On the worker thread, which takes real time. Where a test has faked the timers nothing may
+    // depend on that: there the same work is done at once.
+    const run = <T, Result>(
+      now: () => T,
+      later: (ticket: number) => void,
+      use: (answer: T) => Result,
+    ): MaybePromise<Result> =>
+      areTimersFaked()
+        ? use(this.#call(now))
+        : this.#later(later).then((json) => use(JSON.parse(json as string) as T));
     return {
       leases: true,
       settleCountMax: limits.settleCountMax,
-      claim: (limit, leaseMs) =>
-        later<ClaimedMessage[]>((ticket) =>
-          native.claimLater(ticket, limit, leaseMs, attemptsMax(policy.maxAttempts)),
-        ),
+      claim: (limit, leaseMs) => {
+        const attempts = attemptsMax(policy.maxAttempts);
+        return run(
+          () => JSON.parse(native.claim(limit, leaseMs, attempts)) as ClaimedMessage[],
+          (ticket) => native.claimLater(ticket, limit, leaseMs, attempts),
+          (claims) => claims,
+        );
+      },
       settle: ({ completed, failed, released }: Settled) => {
         const claims = { completed: ids(completed), released: ids(released) };
         const failures = failed.map(({ claim, error }) => [...id(claim), error]);
@@ -428,28 +454,34 @@ export class SQLiteQueue {
           retryDelayMs: Math.ceil(policy.retryDelayMs),
           retryDelayMsMax: Math.ceil(policy.retryDelayMsMax),
         });
-        return later<{ stale: number[]; failed: { dead: boolean; retryInMs: number }[] }>(
+        return run(
+          () => JSON.parse(native.settle(request)) as SettleAnswer,
           (ticket) => native.settleLater(ticket, request),
-        ).then(({ stale, failed: outcomes }): SettleReport => {
-          const all = [...completed, ...failed.map(({ claim }) => claim), ...released];
-          const lost = new Set(stale.map((index) => all[index] as Claimed));
-          return {
-            failed: failed.flatMap(({ claim }, index) => {
-              const outcome = outcomes[index];
-              return lost.has(claim) || outcome === undefined ? [] : [{ claim, ...outcome }];
-            }),
-            stale: [...lost],
-            unmarked: [],
-          };
-        });
+          ({ stale, failed: outcomes }): SettleReport => {
+            const all = [...completed, ...failed.map(({ claim }) => claim), ...released];
+            const lost = new Set(stale.map((index) => all[index] as Claimed));
+            return {
+              failed: failed.flatMap(({ claim }, index) => {
+                const outcome = outcomes[index];
+                return lost.has(claim) || outcome === undefined ? [] : [{ claim, ...outcome }];
+              }),
+              stale: [...lost],
+              unmarked: [],
+            };
+          },
+        );
       },
       extend: (claims, leaseMs) =>
-        later<boolean[]>((ticket) =>
-          native.extendLater(ticket, JSON.stringify(ids(claims)), leaseMs),
-        ).then((kept) => claims.filter((_, index) => !kept[index])),
-      cleanup: (retentionHours) =>
-        later<number>((ticket) =>
-          native.cleanupLater(ticket, retentionHours ?? this.#retentionHours),
+        run(
+          () => ids(claims).map(([id, token]) => native.extend(id, token, leaseMs)),
+          (ticket) => native.extendLater(ticket, JSON.stringify(ids(claims)), leaseMs),
+          (kept) => claims.filter((_, index) => !kept[index]),
+        ),
+      cleanup: (retentionHours = this.#retentionHours) =>
+        run(
+          () => native.cleanup(retentionHours),
+          (ticket) => native.cleanupLater(ticket, retentionHours),
+          (deleted) => deleted,
         ),
       onDoorbell: (listener) => {
         this.#doorbells.add(listener);

@@ -176,6 +176,9 @@ impl NativeQueue {
             }
         }
         self.scratch = text;
+        if refused.is_empty() {
+            return Ok(());
+        }
         self.event_loop
             .sources()
             .borrow_mut()
@@ -345,25 +348,16 @@ impl NativeQueue {
 
     #[napi(catch_unwind)]
     pub fn settle_later(&mut self, ticket: f64, request: String) -> errors::Result<()> {
-        let request: SettleRequest = from_json(&request)?;
-        let attempts_max = unlimited(request.attempts_max);
-        let fail = request
-            .failed
-            .into_iter()
-            .map(|(id, token, error)| Failure {
-                id,
-                token,
-                error,
-                attempts_max,
-                retry_base_ms: request.retry_delay_ms,
-                retry_max_ms: request.retry_delay_ms_max,
-            });
-        let settlement = Settlement {
-            fail: fail.collect(),
-            complete: request.completed,
-            release: request.released,
-        };
+        let settlement = settlement(&request)?;
         self.submit(ticket as u64, Request::Settle(settlement))
+    }
+
+    /// As `settleLater`, now; returns its answer.
+    #[napi(catch_unwind)]
+    pub fn settle(&mut self, request: String) -> errors::Result<String> {
+        let settlement = settlement(&request)?;
+        let settled = self.store()?.settle(&settlement).map_err(exception)?;
+        Ok(settled_json(&settled))
     }
 
     #[napi(catch_unwind)]
@@ -424,17 +418,18 @@ impl NativeQueue {
         };
         let key = self.key;
         let event_loop = Rc::clone(&self.event_loop);
-        event_loop.with_hub(|hub| {
+        let stopped = event_loop.with_hub(|hub| {
             let mut sources = event_loop.sources().borrow_mut();
             let queue = sources.of(key);
             queue.unwatch(hub.reactor());
             if let Some(worker) = &mut queue.worker {
                 worker.close(true);
             }
-        })?;
+        });
         // Claims that cannot be given back now end with their lease.
         let _ = store.queue().release_all(&self.owner);
-        store.close().map_err(exception)
+        store.close().map_err(exception)?;
+        stopped
     }
 
     /// Nobody waits for results any more.
@@ -522,6 +517,27 @@ fn settled_json(settled: &Settled) -> String {
         })
         .collect();
     json!({ "stale": stale, "failed": failed }).to_string()
+}
+
+fn settlement(request: &str) -> errors::Result<Settlement> {
+    let request: SettleRequest = from_json(request)?;
+    let attempts_max = unlimited(request.attempts_max);
+    let fail = request
+        .failed
+        .into_iter()
+        .map(|(id, token, error)| Failure {
+            id,
+            token,
+            error,
+            attempts_max,
+            retry_base_ms: request.retry_delay_ms,
+            retry_max_ms: request.retry_delay_ms_max,
+        });
+    Ok(Settlement {
+        fail: fail.collect(),
+        complete: request.completed,
+        release: request.released,
+    })
 }
 
 fn unlimited(attempts_max: u32) -> u32 {
