@@ -287,7 +287,7 @@ describe('failures', () => {
     const options = { maxAttempts: Number.POSITIVE_INFINITY, retryDelayMs: 0 };
     for (let attempt = 1; attempt <= 15; attempt += 1) {
       const [claim] = await until(() => {
-        const claims = queue.claim();
+        const claims = queue.claim(options);
         return claims.length === 1 && claims;
       });
       assert.equal(queue.fail(claim, 'again', options).outcome, 'retry');

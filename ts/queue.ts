@@ -80,7 +80,8 @@ export interface ClaimOptions {
   leaseMs?: number | undefined;
   /**
    * Deliveries after which a message becomes a dead letter instead of being claimed once more,
-   * also when none of them was reported as failed, because each was cut short. Default 10.
+   * also when none of them was reported as failed, because each was cut short; `Infinity` for
+   * never. Give `fail()` the same number. Default 10.
    */
   maxAttempts?: number | undefined;
 }
