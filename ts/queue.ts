@@ -612,13 +612,14 @@ export function isText(value: unknown): value is string {
 
 /** The ids among these that a stored message can have. */
 function stored(ids: readonly string[]): string[] {
-  return ids.map((id, index) => text(`ids[${index}]`, id)).filter(isText);
+  return ids.map((id, index) => string(`ids[${index}]`, id)).filter(isText);
 }
 
 /** The ids of messages to select; all messages where it is missing. */
 function selected(ids: readonly string[] | undefined): string[] | undefined {
   if (ids === undefined) return undefined;
   if (!Array.isArray(ids)) throw invalidArgument(`ids must be an array, not ${describe(ids)}`);
+  for (const [index, id] of ids.entries()) text(`ids[${index}]`, id);
   return stored(ids);
 }
 
