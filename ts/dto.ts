@@ -1,5 +1,5 @@
 // The data that FlowTrace's services exchange and store, and the types of their zod schemas. The
-// rules themselves stand in the Rust core (`src/validate.rs`).
+// rules themselves stand in the Rust core (`src/validate/rules.rs`).
 //
 // The types are what zod infers from the schemas, and the type tests hold them to that: written as
 // `type`, because an `interface` is not assignable to `Record<string, unknown>`, and with

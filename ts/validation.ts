@@ -1,6 +1,6 @@
 // Message validation on JavaScript values.
 //
-// The rules come from the table of the Rust core (`src/validate.rs`); nothing here repeats one.
+// The rules come from the table of the Rust core (`src/validate/rules.rs`); nothing here repeats one.
 // From the table this module makes real zod schemas, with the zod that it is given, and a fast
 // check that accepts what is valid beyond doubt. Whatever the fast check does not accept goes to
 // zod, whose verdict, error class and words stand.
