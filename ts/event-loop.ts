@@ -46,11 +46,6 @@ function releasePaths(): void {
   hub?.releasePaths();
 }
 
-/** The sockets of this environment, if there are any. */
-export function existingHub(): NativeHub | undefined {
-  return hub;
-}
-
 const SETTLED = Promise.resolve();
 
 /** Checked a moment later, because what ends is often followed at once by what begins. */

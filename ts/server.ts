@@ -90,7 +90,7 @@ export interface UnixSocketServerStats {
   refused: number;
   /** Messages received, malformed ones included. */
   messagesReceived: number;
-  /** Messages that were not JSON. */
+  /** Messages that no handler saw: not JSON or, with `validate`, against the rules. */
   malformed: number;
   /** Bytes received. */
   bytesReceived: number;

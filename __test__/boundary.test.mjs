@@ -1,0 +1,44 @@
+// The binding and the face keep the kinds of events in one order each; nothing but this compares
+// them, and a slip would send every event to the wrong listener.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import test from 'node:test';
+
+const read = (path) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
+
+/** The body of a declaration, up to the brace that closes it. */
+function body(text, begin) {
+  const from = text.indexOf(begin);
+  assert.ok(from >= 0, `no ${begin}`);
+  return text.slice(from + begin.length, text.indexOf('\n}', from));
+}
+
+const core = [
+  ...body(read('src/binding/hub.rs'), 'enum Kind {').matchAll(/\/\/\/ (.*)\n\s+(\w+),/g),
+].map(([, elements, name]) => ({
+  name,
+  elements: elements.replace(/\[.*\]/, 'list').split(', ').length,
+}));
+const kinds = core.map(({ name }) => name);
+
+test('the kinds of events stand in the same order on both sides', () => {
+  const face = [...body(read('ts/native.ts'), 'enum EventKind {').matchAll(/^\s+(\w+),/gm)];
+  assert.ok(kinds.length > 10);
+  assert.deepEqual(
+    face.map(([, name]) => name),
+    kinds,
+  );
+});
+
+test('the face steps over as many elements as the binding writes', () => {
+  const table = body(read('ts/event-loop.ts'), 'const ARGUMENTS: Record<EventKind, number> = {');
+  const steps = [...table.matchAll(/\[EventKind\.(\w+)\]: (\d+)/g)].map(([, name, count]) => [
+    name,
+    Number(count),
+  ]);
+  // The first element that is written is the endpoint, which the face reads by itself.
+  assert.deepEqual(
+    steps,
+    core.map(({ name, elements }) => [name, elements - 1]),
+  );
+});
