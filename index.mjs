@@ -12,6 +12,7 @@ export const {
   createIPCServer,
   createRuntimeDatabase,
   createRuntimeDatabasePoller,
+  DeliveryError,
   IpcError,
   RuntimeDatabase,
   RuntimeDatabasePoller,

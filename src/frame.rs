@@ -17,6 +17,16 @@ pub const HEADER_BYTES: usize = 4;
 /// inside the output of `JSON.stringify`, so it marks where a frame begins.
 pub const HEADER_PLACE: [u8; HEADER_BYTES] = *b"\n\0\0\0";
 
+/// White space behind the JSON text of a frame by which a client asks for an acknowledgement, and a
+/// server tells its control frames from the messages of its user. Every JSON parser skips it;
+/// `JSON.stringify` never writes it, nor does any habit of other languages (a trailing line feed).
+pub const MARK: &[u8] = b"\t \t";
+
+/// Whether a body ends with [`MARK`].
+pub fn is_marked(body: &[u8]) -> bool {
+    body.ends_with(MARK)
+}
+
 /// What stands at the front of a receive buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Front<'a> {

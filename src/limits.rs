@@ -74,6 +74,26 @@ limits! {
     /// Requests whose late reply a client recognises and drops; older ones come as messages.
     pub const LATE_REPLIES_MAX: u32 = 10_000;
 
+    /// Messages that a client sends without an acknowledgement, until the server has told its own
+    /// window (its `highWaterMark`).
+    pub const ACK_WINDOW: u32 = HIGH_WATER_MARK;
+
+    /// Length of the JSON texts of such messages together, in UTF-16 units.
+    pub const ACK_WINDOW_LENGTH: u32 = 16 * 1024 * 1024;
+
+    /// Milliseconds after which a server that has read marked messages and has not said that it
+    /// acknowledges them is taken for one that does not. Servers that do say so at once.
+    pub const HELLO_TIMEOUT_MS: u32 = 250;
+
+    /// Milliseconds between two looks whether such a server has read everything.
+    pub const HELLO_POLL_MS: u32 = 10;
+
+    /// The same once it is known that the server acknowledges nothing.
+    pub const LEGACY_POLL_MS: u32 = 1;
+
+    /// Milliseconds that `client.send(message, { ack: true })` waits for the acknowledgement.
+    pub const ACK_TIMEOUT_MS: u32 = 30_000;
+
     /// Items that a batch sender sends together.
     pub const SEND_BATCH_SIZE: u32 = 100;
 

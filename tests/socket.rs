@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use flowtrace_ipc::frame::{self, HEADER_PLACE};
 use flowtrace_ipc::reactor::Key;
-use flowtrace_ipc::socket::{ClientOptions, Event, Hub, ServerOptions};
+use flowtrace_ipc::socket::{ClientOptions, Event, Hub, Run, ServerOptions};
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -96,7 +96,10 @@ impl Rig {
             };
             let text = std::str::from_utf8(&frames.text).unwrap();
             let mut parts = text[1..text.len() - 1].split(&between);
-            for (connection, count) in &frames.runs {
+            for Run {
+                connection, count, ..
+            } in &frames.runs
+            {
                 bodies.extend(
                     parts
                         .by_ref()
@@ -143,8 +146,8 @@ fn frames_travel_both_ways_and_are_counted() {
     let peer = rig.next("the frames", |event| match event {
         Event::Frames { owner, frames } if *owner == server => {
             assert!(!frames.ascii);
-            assert_eq!(frames.runs[0].1, 3);
-            Some(frames.runs[0].0)
+            assert_eq!(frames.runs[0].count, 3);
+            Some(frames.runs[0].connection)
         }
         _ => None,
     });

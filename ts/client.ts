@@ -1,5 +1,7 @@
+import { AckSender, type SocketLevel, type Unacknowledged } from './ack-sender.js';
+import { MARK } from './acknowledgements.js';
 import { Emitter } from './emitter.js';
-import { abortReason, fromNative, IpcError, invalidArgument } from './errors.js';
+import { abortReason, DeliveryError, fromNative, IpcError, invalidArgument } from './errors.js';
 import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
 import { MalformedFrame, Outbox, parseBatch, stringify } from './frames.js';
 import { limits } from './limits.js';
@@ -54,6 +56,26 @@ export interface RequestOptions {
   /** Ends the wait; the promise rejects with the signal's reason. */
   signal?: AbortSignalLike | undefined;
 }
+
+/** Options of {@link UnixSocketClient.send}. */
+export interface SendOptions {
+  /** Whether to wait until the server has handled the message. Default false. */
+  ack?: boolean | undefined;
+  /** Milliseconds to wait for that. Default 30000. */
+  timeoutMs?: number | undefined;
+}
+
+/** What is known of a message that was sent with `{ ack: true }`. */
+export interface SendReceipt {
+  /**
+   * `handled`: the server's handler resolved. `received`: the server has read the message; more
+   * cannot be known of a server of the original package that sends no replies.
+   */
+  readonly level: SocketLevel;
+}
+
+/** How a publisher reaches the acknowledged messages of a client's connection. @internal */
+export const ackSender: unique symbol = Symbol('ackSender');
 
 /** Events of {@link UnixSocketClient}, with what listeners receive. */
 export interface UnixSocketClientEvents {
@@ -116,6 +138,8 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
   #reconnects = false;
   #attempt: Attempt | undefined;
   #outbox: Outbox | undefined;
+  /** The marked messages of the connection, once there was one. */
+  #acks: AckSender | undefined;
   readonly #requests = new Requests();
   /** Counts calls of `disconnect()`: a request does not connect again after one. */
   #life = 0;
@@ -217,17 +241,59 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
    * Sends a message. The promise resolves when the kernel has its bytes; that the server has
    * read or handled it is not known then.
    *
+   * With `{ ack: true }` it resolves when the server has handled the message. At most a window of
+   * messages (the server's `highWaterMark`) is under way, the others wait here. A message that the
+   * server refused, or that was not acknowledged in time, rejects with a {@link DeliveryError},
+   * which says whether it may have been handled.
+   *
    * @throws {IpcError} `ERR_IPC_NOT_CONNECTED`; `ERR_IPC_CONNECTION_LOST`;
    * `ERR_IPC_UNSERIALIZABLE`; `ERR_IPC_FRAME_TOO_LARGE`; `ERR_IPC_OUTBOUND_FULL` when more than
-   * `maxOutboundBytes` would wait.
+   * `maxOutboundBytes` would wait; with `ack` also `ERR_IPC_REFUSED`, whose `cause` has the
+   * server's code, and `ERR_IPC_NOT_ACKNOWLEDGED`.
    */
-  send(message: unknown): Promise<void> {
+  send(message: unknown, options?: SendOptions & { ack?: false }): Promise<void>;
+  send(message: unknown, options: SendOptions & { ack: true }): Promise<SendReceipt>;
+  send(message: unknown, options?: SendOptions): Promise<unknown> {
+    if (options?.ack === true) return this.#sendAcknowledged(message, options);
     if (!this.#connected || this.#outbox === undefined) return Promise.reject(notConnected());
     try {
       return this.#outbox.send(stringify(message, this.#maxFrameBytes));
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  async #sendAcknowledged(message: unknown, options: SendOptions): Promise<SendReceipt> {
+    const timeoutMs = wholeNumber('timeoutMs', options.timeoutMs, limits.ackTimeoutMs, {
+      min: 0,
+      max: DELAY_MS_MAX,
+    });
+    const acks = this[ackSender]();
+    if (acks === undefined) throw notConnected();
+    const text = stringify(message, this.#maxFrameBytes - MARK.length);
+    const id = typeof message === 'object' ? (message as { id?: unknown } | null)?.id : undefined;
+    if (!acks.admits(text)) {
+      throw new DeliveryError(
+        'ERR_IPC_FRAME_TOO_LARGE',
+        'The message is too large for the server: it exceeds its maxFrameBytes',
+        { id: idText(id), indeterminate: false },
+      );
+    }
+    return new Promise((resolve, reject) => {
+      acks.send(new Send(text, id, timeoutMs, resolve, reject));
+    });
+  }
+
+  /** @internal */
+  [ackSender](): AckSender | undefined {
+    const key = this.#key;
+    if (!this.#connected || this.#outbox === undefined || key === undefined) return undefined;
+    if (this.#acks === undefined) {
+      // An old server has no other way to acknowledge than its reply.
+      this.#listen();
+      this.#acks = new AckSender(this.#outbox, () => nativeHub().unreadBytes(key));
+    }
+    return this.#acks;
   }
 
   /**
@@ -327,6 +393,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     });
     const work = (async () => {
       await this.#outbox?.drained();
+      await this.#acks?.idle();
       await this.#requests.idle();
     })();
     await Promise.race([work, deadline]);
@@ -433,8 +500,11 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     this.#connected = false;
     this.#keepAlive.active = false;
     const outbox = this.#outbox;
+    const acks = this.#acks;
     this.#outbox = undefined;
+    this.#acks = undefined;
     outbox?.fail(error);
+    acks?.end(error);
     this.#requests.fail(error);
     this.tell('disconnect', wanted ? undefined : error);
   }
@@ -474,15 +544,79 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     onFlushed: (written) => this.#outbox?.onFlushed(written),
     onBadFrame: (_connection, code, message) => this.tell('error', new IpcError(code, message)),
     onFrames: (frames, runs) => {
-      for (const message of parseBatch(frames, runs[1] as number, nativeHub().separator)) {
-        if (message instanceof MalformedFrame) {
-          this.tell('error', message.error);
-        } else if (!this.#requests.take(message as IPCMessage)) {
-          this.tell('message', message as IPCMessage);
-        }
+      let total = 0;
+      for (let at = 1; at < runs.length; at += 3) total += runs[at] as number;
+      const messages = parseBatch(frames, total, nativeHub().separator);
+      let next = 0;
+      for (let at = 0; at < runs.length; at += 3) {
+        const end = next + (runs[at + 1] as number);
+        const isMarked = runs[at + 2] !== 0;
+        for (; next < end; next++) this.#receive(messages[next], isMarked);
       }
     },
   };
+
+  #receive(message: unknown, isMarked: boolean): void {
+    if (message instanceof MalformedFrame) {
+      this.tell('error', message.error);
+      return;
+    }
+    const acks = this.#acks;
+    if (isMarked && acks?.take(message)) return;
+    if (this.#requests.take(message as IPCMessage)) return;
+    // A reply to a message that was sent with `ack` is still a message for whoever listens.
+    acks?.takeReply(message);
+    this.tell('message', message as IPCMessage);
+  }
+}
+
+/** A message that `send()` waits for. */
+class Send implements Unacknowledged {
+  number = 0;
+  isAbandoned = false;
+  readonly #resolve: (receipt: SendReceipt) => void;
+  readonly #reject: (error: unknown) => void;
+  readonly #timer: ReturnType<typeof setTimeout>;
+
+  constructor(
+    readonly text: string,
+    readonly id: unknown,
+    timeoutMs: number,
+    resolve: (receipt: SendReceipt) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#timer = setTimeout(() => {
+      this.isAbandoned = true;
+      const text = `Connection gave no acknowledgement within ${timeoutMs}ms`;
+      this.#fail(new IpcError('ERR_IPC_NOT_ACKNOWLEDGED', text), this.number > 0);
+    }, timeoutMs);
+    // The connection keeps the process alive as long as an acknowledgement can come.
+    (this.#timer as { unref?: () => void }).unref?.();
+  }
+
+  acknowledged(level: SocketLevel): void {
+    clearTimeout(this.#timer);
+    this.#resolve({ level });
+  }
+
+  refused(error: IpcError): void {
+    this.#fail(error, false);
+  }
+
+  lost(error: IpcError): void {
+    this.#fail(error, this.number > 0);
+  }
+
+  #fail({ code, message, cause }: IpcError, indeterminate: boolean): void {
+    clearTimeout(this.#timer);
+    this.#reject(new DeliveryError(code, message, { id: idText(this.id), indeterminate, cause }));
+  }
+}
+
+function idText(id: unknown): string | undefined {
+  return typeof id === 'string' ? id : undefined;
 }
 
 function notConnected(): IpcError {

@@ -29,15 +29,41 @@ export const faceCodes = [
   'ERR_IPC_BUFFER_FULL',
   'ERR_IPC_CONNECTION_CLOSED',
   'ERR_IPC_DUPLICATE_REQUEST_ID',
+  'ERR_IPC_HANDLER_FAILED',
   'ERR_IPC_INVALID_ARGUMENT',
   'ERR_IPC_MALFORMED_FRAME',
+  'ERR_IPC_NOT_ACKNOWLEDGED',
   'ERR_IPC_NOT_CONNECTED',
+  'ERR_IPC_NO_HANDLER',
   'ERR_IPC_QUEUE_CLOSED',
+  'ERR_IPC_REFUSED',
   'ERR_IPC_REQUEST_TIMEOUT',
   'ERR_IPC_SENDER_CLOSED',
   'ERR_IPC_STALE_CLAIM',
   'ERR_IPC_UNSERIALIZABLE',
 ] as const;
+
+/** Why a message was not accepted, and whether that is certain. */
+export class DeliveryError extends IpcError {
+  /** The `id` of the message, if it has one. */
+  readonly id: string | undefined;
+  /**
+   * False: the message was certainly not accepted. True: it may be, or may have been handled, and
+   * nobody lived to say so; sending it again under the same `id` is safe.
+   */
+  readonly indeterminate: boolean;
+
+  constructor(
+    code: string,
+    message: string,
+    about: { id: string | undefined; indeterminate: boolean; cause?: unknown },
+  ) {
+    super(code, message, about.cause === undefined ? undefined : { cause: about.cause });
+    this.name = 'DeliveryError';
+    this.id = about.id;
+    this.indeterminate = about.indeterminate;
+  }
+}
 
 /** An option or argument has the wrong type or lies outside its range. */
 export function invalidArgument(message: string): IpcError {

@@ -2,8 +2,15 @@ import { addon, EventKind, type NativeHub } from './native.js';
 
 /** An endpoint that events are addressed to. Each method takes what its event carries. */
 export interface Endpoint {
+  /** `runs`: connection, count, number of the first if they are marked, else 0; and so on. */
   onFrames?(text: string, runs: number[]): void;
-  onBadFrame?(connection: number, code: string, message: string, id: string | null): void;
+  onBadFrame?(
+    connection: number,
+    code: string,
+    message: string,
+    id: string | null,
+    number: number,
+  ): void;
   onConnected?(): void;
   onConnectFailed?(code: string, message: string): void;
   onDisconnected?(code: string, message: string): void;
@@ -135,7 +142,7 @@ function one(events: unknown[], at: number): number {
       endpoint?.onFrames?.(a[first], a[first + 1]);
       break;
     case EventKind.BadFrame:
-      endpoint?.onBadFrame?.(a[first], a[first + 1], a[first + 2], a[first + 3]);
+      endpoint?.onBadFrame?.(a[first], a[first + 1], a[first + 2], a[first + 3], a[first + 4]);
       break;
     case EventKind.Connected:
       endpoint?.onConnected?.();
@@ -180,7 +187,7 @@ function one(events: unknown[], at: number): number {
 /** Elements of each event behind its kind and its endpoint. */
 const ARGUMENTS: Record<EventKind, number> = {
   [EventKind.Frames]: 2,
-  [EventKind.BadFrame]: 4,
+  [EventKind.BadFrame]: 5,
   [EventKind.Connected]: 0,
   [EventKind.ConnectFailed]: 2,
   [EventKind.Disconnected]: 2,

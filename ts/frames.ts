@@ -126,6 +126,8 @@ function newBatch(): Batch {
  */
 export class Outbox {
   readonly #write: (text: string) => number;
+  /** Called at once when everything that was added has been offered to the kernel. */
+  onFlush: ((error: IpcError | undefined) => void) | undefined;
   #text = '';
   #batch: Batch | undefined;
   /** Batches that the kernel has not taken yet, each with the byte count that says it has. */
@@ -170,12 +172,14 @@ export class Outbox {
     this.#batch = undefined;
     try {
       const until = this.#write(text);
-      if (batch === undefined) return;
-      if (until === 0) batch.resolve();
-      else this.#waiting.push({ until, batch });
+      if (until === 0) batch?.resolve();
+      else if (batch !== undefined) this.#waiting.push({ until, batch });
     } catch (error) {
       batch?.reject(error);
+      this.onFlush?.(error as IpcError);
+      return;
     }
+    this.onFlush?.(undefined);
   }
 
   /** The kernel has `written` bytes since the connection was made. */

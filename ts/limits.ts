@@ -6,6 +6,13 @@ interface Limits {
   readonly textBytesMax: number;
   readonly serverOutboundBytesMax: number;
   readonly requestTimeoutMs: number;
+  readonly ackWindow: number;
+  readonly ackWindowLength: number;
+  readonly ackTimeoutMs: number;
+  readonly helloTimeoutMs: number;
+  readonly helloPollMs: number;
+  readonly legacyPollMs: number;
+  readonly errorTextBytesMax: number;
   readonly sendBatchSize: number;
   readonly flushIntervalMs: number;
   readonly bufferedItemsMax: number;

@@ -92,6 +92,8 @@ export interface NativeHub {
   isConnected(client: number): boolean;
   setListening(client: number, listening: boolean): void;
   clientStats(client: number): NativeClientStats | null;
+  /** 0 exactly when the server has read everything; null if that cannot be known. */
+  unreadBytes(client: number): number | null;
   write(connection: number, text: string): number;
 }
 

@@ -1,7 +1,9 @@
+import { Acknowledgements } from './acknowledgements.js';
 import { dialectOfInstalledZod } from './dialect.js';
 import { Emitter } from './emitter.js';
 import { fromNative, IpcError, invalidArgument, messageOf } from './errors.js';
 import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
+import { Fifo } from './fifo.js';
 import { MalformedFrame, Outbox, parseBatch, stringify } from './frames.js';
 import { limits } from './limits.js';
 import type { NativeServerOptions, NativeServerStats } from './native.js';
@@ -279,6 +281,16 @@ interface Connection extends ConnectionInfo {
   outbox: Outbox;
   /** Messages that were settled since the addon was told last. */
   settled: number;
+  /** What became of messages whose sender asked for it. */
+  acks: Acknowledgements | undefined;
+}
+
+/** A message on its way to a handler and back. */
+interface Delivery {
+  connection: Connection;
+  message: unknown;
+  /** Its number among the marked messages of its connection; 0 if nobody asked for it. */
+  number: number;
 }
 
 /** The time from a start to the end of its stop. */
@@ -290,7 +302,7 @@ class Run implements Endpoint {
   readonly #maxReplyBytes: number;
   readonly #connections = new Map<number, Connection>();
   /** Messages that wait for a handler, when `concurrency` limits them. */
-  readonly #waiting = new Fifo<{ connection: Connection; message: unknown }>();
+  readonly #waiting = new Fifo<Delivery>();
   #running = 0;
   #starting = false;
   readonly #settledIn = new Set<Connection>();
@@ -338,7 +350,7 @@ class Run implements Endpoint {
 
   onAccepted(id: number, uid: number, pid: number): void {
     const outbox = new Outbox((frames) => nativeHub().write(id, frames));
-    const connection = { id, uid, pid, outbox, settled: 0 };
+    const connection = { id, uid, pid, outbox, settled: 0, acks: undefined };
     this.#connections.set(id, connection);
     attach(id, { onFlushed: (written) => outbox.onFlushed(written) });
     this.#owner.tell('connection', info(connection));
@@ -362,11 +374,21 @@ class Run implements Endpoint {
     this.#owner.tell('error', new IpcError(code, message), undefined);
   }
 
-  onBadFrame(id: number, code: string, message: string, messageId: string | null): void {
+  onBadFrame(
+    id: number,
+    code: string,
+    message: string,
+    messageId: string | null,
+    number: number,
+  ): void {
     const connection = this.#connections.get(id);
     const replyTo: unknown = messageId === null ? undefined : JSON.parse(messageId);
     if (connection !== undefined && replyTo && this.#owner.answers()) {
       this.#reply(connection, replyTo, { success: false, error: message });
+    }
+    if (connection !== undefined) {
+      this.#refuse(connection, number, code, message);
+      this.#tellSoon(connection);
     }
     this.#owner.tell('error', new IpcError(code, message), connection && info(connection));
   }
@@ -390,36 +412,41 @@ class Run implements Endpoint {
 
   onFrames(frames: string, runs: number[]): void {
     let total = 0;
-    for (let at = 1; at < runs.length; at += 2) total += runs[at] as number;
+    for (let at = 1; at < runs.length; at += 3) total += runs[at] as number;
     const messages = parseBatch(frames, total, nativeHub().separator);
     let next = 0;
-    for (let at = 0; at < runs.length; at += 2) {
+    for (let at = 0; at < runs.length; at += 3) {
       const connection = this.#connections.get(runs[at] as number);
       const end = next + (runs[at + 1] as number);
+      // Those of a marked run count on from its first, those of an unmarked one all have 0.
+      let number = runs[at + 2] as number;
+      const step = number === 0 ? 0 : 1;
       if (connection === undefined) {
         nativeHub().settle(this.#key, runs[at] as number, end - next);
         next = end;
         continue;
       }
-      for (; next < end; next++) {
+      for (; next < end; next++, number += step) {
         const message = messages[next];
         if (message instanceof MalformedFrame) {
           this.#counts.malformed++;
+          this.#refuse(connection, number, message.error.code, message.error.message);
           this.#settle(connection);
           this.#owner.tell('error', message.error, info(connection));
         } else if (this.#running < this.#concurrency && this.#waiting.size === 0) {
-          this.#handle(connection, message);
+          this.#handle(connection, message, number);
         } else {
-          this.#waiting.push({ connection, message });
+          this.#waiting.push({ connection, message, number });
         }
       }
     }
   }
 
-  #handle(connection: Connection, message: unknown): void {
+  #handle(connection: Connection, message: unknown, number: number): void {
     const handler = this.#owner.handler();
     if (handler === undefined) {
       this.#counts.unhandled++;
+      this.#refuse(connection, number, 'ERR_IPC_NO_HANDLER', 'the server has no handler');
       this.#settle(connection);
       return;
     }
@@ -432,25 +459,32 @@ class Run implements Endpoint {
       if (isThenable(result)) {
         // `resolve` hears a thenable once, whatever it calls and throws.
         Promise.resolve(result).then(
-          (value) => this.#done(connection, id, value),
-          (error: unknown) => this.#failed(connection, id, error),
+          (value) => this.#done(connection, id, value, number),
+          (error: unknown) => this.#failed(connection, id, error, number),
         );
         return;
       }
     } catch (error) {
-      this.#failed(connection, id, error);
+      this.#failed(connection, id, error, number);
       return;
     }
-    this.#done(connection, id, result);
+    this.#done(connection, id, result, number);
   }
 
-  #done(connection: Connection, id: unknown, result: unknown): void {
+  #done(connection: Connection, id: unknown, result: unknown, number: number): void {
     if (id && result !== undefined) this.#reply(connection, id, result);
+    if (number > 0) {
+      const why = this.#owner.answers() ? failureOf(result) : undefined;
+      if (why === undefined) this.#acksOf(connection).acknowledge(number);
+      else this.#refuse(connection, number, 'ERR_IPC_HANDLER_FAILED', why);
+    }
     this.#next(connection);
   }
 
-  #failed(connection: Connection, id: unknown, error: unknown): void {
-    if (id) this.#reply(connection, id, { success: false, error: textOf(error) });
+  #failed(connection: Connection, id: unknown, error: unknown, number: number): void {
+    const text = textOf(error);
+    if (id) this.#reply(connection, id, { success: false, error: text });
+    this.#refuse(connection, number, 'ERR_IPC_HANDLER_FAILED', text);
     this.#counts.handlerErrors++;
     this.#next(connection);
     this.#owner.handlerFailed(error, info(connection));
@@ -487,20 +521,35 @@ class Run implements Endpoint {
     while (this.#running < this.#concurrency) {
       const waiting = this.#waiting.shift();
       if (waiting === undefined) break;
-      this.#handle(waiting.connection, waiting.message);
+      this.#handle(waiting.connection, waiting.message, waiting.number);
     }
     this.#starting = false;
+  }
+
+  #acksOf(connection: Connection): Acknowledgements {
+    connection.acks ??= new Acknowledgements();
+    return connection.acks;
+  }
+
+  #refuse(connection: Connection, number: number, code: string, text: string): void {
+    if (number > 0) this.#acksOf(connection).refuse(number, code, text);
   }
 
   /** Tells the addon that a message is done: all of one tick together, after their replies. */
   #settle(connection: Connection): void {
     connection.settled++;
+    this.#tellSoon(connection);
+  }
+
+  #tellSoon(connection: Connection): void {
     if (this.#settledIn.size === 0) SETTLED.then(this.#tellSettled);
     this.#settledIn.add(connection);
   }
 
   readonly #tellSettled = (): void => {
     for (const connection of this.#settledIn) {
+      const news = connection.acks?.take();
+      if (news !== undefined && this.#connections.has(connection.id)) connection.outbox.post(news);
       connection.outbox.flush();
       const { settled } = connection;
       connection.settled = 0;
@@ -512,37 +561,6 @@ class Run implements Endpoint {
 }
 
 const SETTLED = Promise.resolve();
-
-/** A queue whose `shift` does not move the rest every time. */
-class Fifo<Item extends object> {
-  #items: Item[] = [];
-  #from = 0;
-
-  get size(): number {
-    return this.#items.length - this.#from;
-  }
-
-  push(item: Item): void {
-    this.#items.push(item);
-  }
-
-  shift(): Item | undefined {
-    const item = this.#items[this.#from];
-    if (item === undefined) return undefined;
-    this.#from++;
-    // What was taken is given back when it is at least half of the array.
-    if (this.#from * 2 >= this.#items.length) {
-      this.#items = this.#items.slice(this.#from);
-      this.#from = 0;
-    }
-    return item;
-  }
-
-  clear(): void {
-    this.#items = [];
-    this.#from = 0;
-  }
-}
 
 const EMPTY_STATS: UnixSocketServerStats = {
   listening: false,
@@ -580,6 +598,19 @@ function textOf(thrown: unknown): string {
     if (typeof text === 'string') return text;
   } catch {}
   return 'Unknown error';
+}
+
+/** Why a request failed, if its result says so, as replies do. */
+function failureOf(result: unknown): string | undefined {
+  if (typeof result !== 'object' || result === null) return undefined;
+  try {
+    const { success, error } = result as { success?: unknown; error?: unknown };
+    if (success !== false) return undefined;
+    return typeof error === 'string' ? error : 'the handler returned success: false';
+  } catch {
+    // A getter that throws; such a result is not the wire's failed reply.
+    return undefined;
+  }
 }
 
 function idOf(message: unknown): unknown {

@@ -2,12 +2,14 @@
 export {
   type ConnectOptions,
   type RequestOptions,
+  type SendOptions,
+  type SendReceipt,
   UnixSocketClient,
   type UnixSocketClientConfig,
   type UnixSocketClientEvents,
   type UnixSocketClientStats,
 } from './client.js';
-export { IpcError } from './errors.js';
+export { DeliveryError, IpcError } from './errors.js';
 export {
   type ConnectionInfo,
   type MessageHandler,

@@ -1,3 +1,3 @@
 import esm from '../../dist/esm.js';
 
-export const { IpcError, UnixSocketClient, UnixSocketServer } = esm.core();
+export const { DeliveryError, IpcError, UnixSocketClient, UnixSocketServer } = esm.core();

@@ -22,9 +22,9 @@ use crate::validate::Dialect;
 /// that follow it. `ts/native.ts` has the same names in the same order.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// owner, text, [connection, count, …]
+    /// owner, text, [connection, count, number of the first marked frame or 0, …]
     Frames,
-    /// owner, connection, code, message, id as JSON or null
+    /// owner, connection, code, message, id as JSON or null, number among the marked frames or 0
     BadFrame,
     /// client
     Connected,
@@ -270,6 +270,15 @@ impl NativeHub {
             .with_hub(|hub| hub.set_listening(Key::from_number(client), listening))
     }
 
+    /// Bytes that the server has not read, or null if that cannot be known.
+    #[napi(catch_unwind)]
+    pub fn unread_bytes(&self, client: f64) -> errors::Result<Option<f64>> {
+        let bytes = self
+            .event_loop
+            .with_hub(|hub| hub.unread_bytes(Key::from_number(client)))?;
+        Ok(bytes.map(|bytes| bytes as f64))
+    }
+
     #[napi(catch_unwind)]
     pub fn client_stats(&self, client: f64) -> errors::Result<Option<NativeClientStats>> {
         let stats = self
@@ -320,9 +329,10 @@ pub fn encode(
                 list.begin(Kind::Frames, owner)?;
                 list.push(write_utf8(env, &text, ascii)?)?;
                 let mut flat = List::new(env)?;
-                for (connection, count) in runs {
-                    flat.number(connection.to_number())?;
-                    flat.number(count.into())?;
+                for run in runs {
+                    flat.number(run.connection.to_number())?;
+                    flat.number(run.count.into())?;
+                    flat.number(run.first as f64)?;
                 }
                 list.push(flat.array)?;
             }
@@ -331,6 +341,7 @@ pub fn encode(
                 connection,
                 error,
                 id,
+                number,
             } => {
                 list.begin(Kind::BadFrame, owner)?;
                 list.number(connection.to_number())?;
@@ -339,6 +350,7 @@ pub fn encode(
                     Some(id) => list.push(write_utf8(env, id.as_bytes(), false)?)?,
                     None => list.null()?,
                 }
+                list.number(number as f64)?;
             }
             Event::Connected { client } => list.begin(Kind::Connected, client)?,
             Event::ConnectFailed { client, error } => {

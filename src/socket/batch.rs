@@ -43,8 +43,20 @@ impl Separator {
 pub struct Batch {
     between: [u8; 11],
     text: Vec<u8>,
-    runs: Vec<(Key, u32)>,
+    runs: Vec<Run>,
     ascii: bool,
+}
+
+/// Frames of one connection that follow each other in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The connection.
+    pub connection: Key,
+    /// How many frames there are, at least 1.
+    pub count: u32,
+    /// The number of the first one among the marked frames of its connection, where the others
+    /// have the numbers that follow; 0 if they are not marked. See [`crate::frame::MARK`].
+    pub first: u64,
 }
 
 /// A finished batch.
@@ -54,8 +66,18 @@ pub struct Frames {
     pub text: Vec<u8>,
     /// Whether `text` is ASCII throughout, which makes it cheaper to hand over.
     pub ascii: bool,
-    /// Connections in order, each with the number of frames that come from it.
-    pub runs: Vec<(Key, u32)>,
+    /// Where the frames come from, in order.
+    pub runs: Vec<Run>,
+}
+
+impl Run {
+    /// Whether a frame of the same connection with this number is the next one of the run.
+    fn follows(&self, number: u64) -> bool {
+        match self.first {
+            0 => number == 0,
+            first => number == first + u64::from(self.count),
+        }
+    }
 }
 
 impl Batch {
@@ -78,10 +100,17 @@ impl Batch {
             .or_insert_with(|| Batch::new(separator))
     }
 
-    /// Appends one frame of `connection`. The caller has checked that it is UTF-8. Returns what
-    /// was collected before if both together would be too long.
+    /// Appends one frame of `connection`, with its number if it is marked, else 0 (see [`Run`]).
+    /// The caller has checked that it is UTF-8. Returns what was collected before if both
+    /// together would be too long.
     #[must_use]
-    pub fn push(&mut self, connection: Key, frame: &[u8], ascii: bool) -> Option<Frames> {
+    pub fn push(
+        &mut self,
+        connection: Key,
+        frame: &[u8],
+        ascii: bool,
+        number: u64,
+    ) -> Option<Frames> {
         let full = if self.text.len() + frame.len() > BATCH_TEXT_BYTES {
             self.take()
         } else {
@@ -96,8 +125,12 @@ impl Batch {
         self.text.extend_from_slice(frame);
         self.ascii &= ascii;
         match self.runs.last_mut() {
-            Some((last, count)) if *last == connection => *count += 1,
-            _ => self.runs.push((connection, 1)),
+            Some(run) if run.connection == connection && run.follows(number) => run.count += 1,
+            _ => self.runs.push(Run {
+                connection,
+                count: 1,
+                first: number,
+            }),
         }
         full
     }
@@ -129,18 +162,23 @@ mod tests {
         let separator = Separator::random();
         let mut batch = Batch::new(separator);
         assert!(batch.take().is_none());
-        assert!(batch.push(a, b"1", true).is_none());
-        assert!(batch.push(a, b"{}", true).is_none());
-        assert!(batch.push(b, "\"ä\"".as_bytes(), false).is_none());
+        assert!(batch.push(a, b"1", true, 0).is_none());
+        assert!(batch.push(a, b"{}", true, 0).is_none());
+        assert!(batch.push(b, "\"ä\"".as_bytes(), false, 0).is_none());
         let frames = batch.take().unwrap();
         let s = separator.value();
         assert_eq!(
             String::from_utf8(frames.text).unwrap(),
             format!("[1,{s},{{}},{s},\"ä\"]")
         );
-        assert_eq!(frames.runs, [(a, 2), (b, 1)]);
+        let run = |connection, count, first| Run {
+            connection,
+            count,
+            first,
+        };
+        assert_eq!(frames.runs, [run(a, 2, 0), run(b, 1, 0)]);
         assert!(!frames.ascii);
-        assert!(batch.push(b, b"2", true).is_none());
+        assert!(batch.push(b, b"2", true, 0).is_none());
         let frames = batch.take().unwrap();
         assert_eq!(
             (frames.text.as_slice(), frames.ascii),
@@ -150,15 +188,28 @@ mod tests {
     }
 
     #[test]
+    fn a_run_ends_where_the_numbers_do() {
+        let mut reactor = crate::reactor::Reactor::new().unwrap();
+        let key = reactor.new_key();
+        let mut batch = Batch::new(Separator::random());
+        for number in [0, 0, 1, 2, 4, 0, 5] {
+            assert!(batch.push(key, b"1", true, number).is_none());
+        }
+        let runs: Vec<_> = batch.take().unwrap().runs;
+        let runs: Vec<_> = runs.iter().map(|run| (run.count, run.first)).collect();
+        assert_eq!(runs, [(2, 0), (2, 1), (1, 4), (1, 0), (1, 5)]);
+    }
+
+    #[test]
     fn a_long_frame_travels_alone() {
         let mut reactor = crate::reactor::Reactor::new().unwrap();
         let key = reactor.new_key();
         let mut batch = Batch::new(Separator::random());
         let long = vec![b'1'; BATCH_TEXT_BYTES];
-        assert!(batch.push(key, b"1", true).is_none());
-        assert_eq!(batch.push(key, &long, true).unwrap().text, b"[1]");
+        assert!(batch.push(key, b"1", true, 0).is_none());
+        assert_eq!(batch.push(key, &long, true, 0).unwrap().text, b"[1]");
         assert_eq!(
-            batch.push(key, b"2", true).unwrap().text.len(),
+            batch.push(key, b"2", true, 0).unwrap().text.len(),
             long.len() + 2
         );
         assert_eq!(batch.take().unwrap().text, b"[2]");

@@ -9,6 +9,7 @@ use super::batch::Batch;
 use super::link::{self, Fill, Link};
 use super::{Backoff, Event, Hub, check_text, path, server};
 use crate::error::{Code, Error, Result};
+use crate::frame;
 use crate::limits;
 use crate::reactor::Key;
 
@@ -222,6 +223,14 @@ impl Hub {
         if let Some(client) = self.clients.get_mut(&key) {
             client.discards = !listening;
         }
+    }
+
+    /// Bytes that a client has sent and its server has not read, those included that wait here;
+    /// `None` where there is no connection, or the system cannot tell. On Linux the number is that
+    /// of the kernel's memory, more than the bytes themselves, and 0 exactly when all were read.
+    pub fn unread_bytes(&mut self, key: Key) -> Option<u64> {
+        let link = self.clients.get_mut(&key)?.state.link()?;
+        link.unread_bytes()
     }
 
     /// Counters of a client.
@@ -461,13 +470,14 @@ impl Hub {
                 return Err(error);
             }
             client.stats.frames_received += 1;
-            if client.discards {
+            let is_control = frame::is_marked(frame);
+            if client.discards && !is_control {
                 continue;
             }
             match check_text(frame) {
                 Ok(ascii) => {
                     let batch = Batch::of(&mut self.batches, key, self.separator);
-                    if let Some(frames) = batch.push(key, frame, ascii) {
+                    if let Some(frames) = batch.push(key, frame, ascii, is_control.into()) {
                         self.events.push(Event::Frames { owner: key, frames });
                     }
                 }
@@ -479,6 +489,7 @@ impl Hub {
                             connection: key,
                             error,
                             id: None,
+                            number: 0,
                         },
                     );
                 }

@@ -85,6 +85,31 @@ impl Link {
         self.written
     }
 
+    /// Bytes that the peer has not read: those that wait here and those that the kernel holds.
+    /// `None` if the kernel does not tell.
+    pub fn unread_bytes(&self) -> Option<u64> {
+        let mut held: libc::c_int = 0;
+        #[cfg(target_os = "linux")]
+        // SAFETY: `SIOCOUTQ` (the same number as `TIOCOUTQ`) writes one int.
+        let status = unsafe { libc::ioctl(self.as_raw_fd(), libc::TIOCOUTQ, &raw mut held) };
+        #[cfg(not(target_os = "linux"))]
+        // SAFETY: `SO_NWRITE` writes one int, and `size` says that there is room for it.
+        let status = unsafe {
+            let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+            libc::getsockopt(
+                self.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_NWRITE,
+                (&raw mut held).cast(),
+                &raw mut size,
+            )
+        };
+        if status != 0 {
+            return None;
+        }
+        Some(self.outbound_bytes as u64 + u64::from(held.unsigned_abs()))
+    }
+
     /// Whether writing has failed.
     pub fn write_failed(&self) -> bool {
         self.write_failed

@@ -18,7 +18,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 pub use backoff::Backoff;
-pub use batch::{Frames, Separator};
+pub use batch::{Frames, Run, Separator};
 pub use client::{ClientOptions, ClientStats};
 pub use path::{PATH_BYTES_MAX, PeerCredentials};
 pub use server::{ServerOptions, ServerStats};
@@ -51,6 +51,8 @@ pub enum Event {
         error: Error,
         /// The `id` of the message as JSON, if it breaks the rules of its schema and has one.
         id: Option<String>,
+        /// Its number among the marked frames of its connection, or 0.
+        number: u64,
     },
     /// The client has a connection.
     Connected {

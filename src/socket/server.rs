@@ -20,6 +20,9 @@ use crate::validate::{self, Dialect, QUEUE_MESSAGE, Refusal};
 /// Connections accepted in one turn, so that a flood of them does not hold the loop.
 const ACCEPTS_PER_TURN: u32 = 64;
 
+/// Of the control frames that a server sends; see `docs/protocol.md`.
+const ACKNOWLEDGEMENT_VERSION: u32 = 1;
+
 /// How a server behaves. The defaults are those of [`limits`].
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -110,6 +113,8 @@ pub(super) struct Peer {
     draining: bool,
     /// Complete frames when the frame deadline was set: tells a new partial frame from an old.
     watched_frame: Option<u64>,
+    /// Marked frames received.
+    marked: u64,
 }
 
 impl Hub {
@@ -318,6 +323,7 @@ impl Hub {
             ended: false,
             draining: false,
             watched_frame: None,
+            marked: 0,
         };
         self.peers.insert(connection, peer);
         self.push_event(
@@ -434,12 +440,17 @@ impl Hub {
             };
             server.stats.frames_received += 1;
             let separator = self.separator;
+            let mut number = 0;
+            if frame::is_marked(frame) {
+                peer.marked += 1;
+                number = peer.marked;
+            }
             match judge(frame, server.options.validate) {
                 Ok(ascii) => {
                     peer.in_flight += 1;
                     server.stats.in_flight += 1;
                     let batch = Batch::of(&mut self.batches, owner, separator);
-                    if let Some(frames) = batch.push(key, frame, ascii) {
+                    if let Some(frames) = batch.push(key, frame, ascii, number) {
                         self.events.push(Event::Frames { owner, frames });
                     }
                 }
@@ -452,11 +463,41 @@ impl Hub {
                             connection: key,
                             error,
                             id,
+                            number,
                         },
                     );
                 }
             }
+            if number == 1 {
+                self.greet(key);
+            }
         }
+    }
+
+    /// Tells a client that marked its first frame what acknowledgements it may expect. In the very
+    /// turn that read the frame: a client that finds its bytes read and no greeting behind them
+    /// takes the server for one that knows no acknowledgements.
+    fn greet(&mut self, key: Key) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        let Some(server) = self.servers.get(&peer.server) else {
+            return;
+        };
+        let options = &server.options;
+        let hello = serde_json::json!({
+            "version": ACKNOWLEDGEMENT_VERSION,
+            "window": options.high_water_mark,
+            "maxFrameBytes": options.frame_bytes_max,
+        });
+        let mut body = serde_json::json!({ "$ipc": { "hello": hello } })
+            .to_string()
+            .into_bytes();
+        body.extend_from_slice(frame::MARK);
+        // If the peer is gone, the next read says so.
+        let _ = peer
+            .link
+            .write(&frame::encode(&body), options.outbound_bytes_max as usize);
     }
 
     /// Sets the deadline of a frame that was begun, unless it is our own doing that the rest has

@@ -1,0 +1,320 @@
+import { type Control, controlOf, type Hello, MARK } from './acknowledgements.js';
+import { IpcError } from './errors.js';
+import { Fifo } from './fifo.js';
+import type { Outbox } from './frames.js';
+import { limits } from './limits.js';
+
+/**
+ * What is known of a message that was not refused: `handled`, its handler resolved; `received`,
+ * the server has read it, and nothing more can be known of a server without acknowledgements.
+ */
+export type SocketLevel = 'handled' | 'received';
+
+/** A message that waits for its acknowledgement. Exactly one of its methods is called, once. */
+export interface Unacknowledged {
+  /** Its JSON text. */
+  readonly text: string;
+  /** What a server without acknowledgements would answer to. */
+  readonly id: unknown;
+  /** Its number on the connection; 0 as long as not a byte of it has left. Set by the sender. */
+  number: number;
+  /** Nobody waits any more. If it has no number yet, it is not sent. */
+  isAbandoned: boolean;
+  acknowledged(level: SocketLevel): void;
+  /** The server will not handle it. */
+  refused(error: IpcError): void;
+  /** Nothing more can be learned: the connection is gone, or did not take it (its number is 0). */
+  lost(error: IpcError): void;
+}
+
+/** How far the server is known to tell what became of messages. */
+type Peer =
+  /** It has not said anything yet. */
+  | 'unknown'
+  /** It acknowledges. */
+  | 'acknowledging'
+  /** An old server that replies to messages with an id. */
+  | 'replying'
+  /** An old server that says nothing at all. */
+  | 'silent';
+
+/**
+ * The marked messages of one connection: numbers them, holds back what the server's window does
+ * not admit, and tells each what became of it.
+ *
+ * A server of the original package knows no acknowledgements. It is recognised by having read
+ * everything without a greeting, which a server of this package sends in the turn in which it
+ * reads the first marked frame; a server that is merely stopped reads nothing. Its reply, where it
+ * gives any, then counts as the acknowledgement, and else that it has read the bytes.
+ */
+export class AckSender {
+  readonly #outbox: Outbox;
+  readonly #unread: () => number | null;
+  /** Messages without a number. */
+  readonly #held = new Fifo<Unacknowledged>();
+  /** Messages with a number; the first has the number `#base`. */
+  #sent: (Unacknowledged | undefined)[] = [];
+  #base = 1;
+  #from = 0;
+  /** Of those in `#sent`, how many wait, and the length of their texts. */
+  #unsettled = 0;
+  #unsettledLength = 0;
+  /** The first number that the kernel has not been offered. */
+  #unoffered = 1;
+  #last = 0;
+  #window: number = limits.ackWindow;
+  #peer: Peer = 'unknown';
+  #peerMaxFrameBytes = Number.POSITIVE_INFINITY;
+  /** Messages by the id that an old server would reply to. */
+  readonly #byId = new Map<unknown, Unacknowledged>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** How often in a row it was seen that the server has read everything. */
+  #readLooks = 0;
+  #ended = false;
+  #onIdle: (() => void) | undefined;
+
+  /** `unread` gives the bytes that the server has not read, or null if that cannot be known. */
+  constructor(outbox: Outbox, unread: () => number | null) {
+    this.#outbox = outbox;
+    this.#unread = unread;
+    outbox.onFlush = (error) => this.#offered(error);
+  }
+
+  /** Messages without an outcome, those that are held back included. */
+  get size(): number {
+    return this.#unsettled + this.#held.size;
+  }
+
+  /** Messages that have left, or are about to, without an outcome. */
+  get onWire(): number {
+    return this.#unsettled;
+  }
+
+  /** Resolves when every message has its outcome. */
+  async idle(): Promise<void> {
+    while (this.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+    }
+  }
+
+  /** Whether the server takes a message of this JSON text, so far as it has said. */
+  admits(text: string): boolean {
+    const max = this.#peerMaxFrameBytes - MARK.length;
+    return text.length * 3 <= max || Buffer.byteLength(text) <= max;
+  }
+
+  /** Sends a message as soon as the window admits it. */
+  send(message: Unacknowledged): void {
+    if (this.#held.size === 0 && this.#hasRoom(message)) this.#write(message);
+    else this.#held.push(message);
+  }
+
+  /** Takes a marked frame. False if it is a message of the user's. */
+  take(frame: unknown): boolean {
+    const control = controlOf(frame);
+    if (control === undefined) return false;
+    if (control.hello !== undefined) this.#greeted(control.hello);
+    this.#settle(control);
+    this.#sendHeld();
+    return true;
+  }
+
+  /** Takes a reply, which is all that an old server says. False if it is none of ours. */
+  takeReply(reply: unknown): boolean {
+    if (this.#peer === 'acknowledging' || this.#byId.size === 0) return false;
+    if (typeof reply !== 'object' || reply === null) return false;
+    const { id, success, error } = reply as Record<string, unknown>;
+    const message = this.#byId.get(id);
+    if (message === undefined) return false;
+    // A server that acknowledges says so before it replies.
+    this.#peer = 'replying';
+    if (success === false) {
+      this.#finish(message)?.refused(refusal('ERR_IPC_HANDLER_FAILED', String(error)));
+    } else {
+      this.#finish(message)?.acknowledged('handled');
+    }
+    this.#trim();
+    this.#sendHeld();
+    return true;
+  }
+
+  /** The connection is gone. */
+  end(error: IpcError): void {
+    this.#ended = true;
+    this.#outbox.onFlush = undefined;
+    clearTimeout(this.#timer);
+    const sent = this.#sent.slice(this.#from);
+    this.#sent = [];
+    this.#from = 0;
+    this.#byId.clear();
+    for (const message of sent) message?.lost(error);
+    for (let held = this.#held.shift(); held !== undefined; held = this.#held.shift()) {
+      if (!held.isAbandoned) held.lost(error);
+    }
+    this.#unsettled = 0;
+    this.#onIdle?.();
+  }
+
+  #hasRoom({ text }: Unacknowledged): boolean {
+    if (this.#unsettled === 0) return true;
+    // What such a server has read is known only when it has read everything.
+    if (this.#peer === 'silent') return false;
+    return (
+      this.#unsettled < this.#window &&
+      this.#unsettledLength + text.length <= limits.ackWindowLength
+    );
+  }
+
+  #sendHeld(): void {
+    // A silent server gets a whole window at once, and the next one when it has read that.
+    const window = this.#peer === 'silent' && this.#unsettled === 0 ? this.#window : 0;
+    for (let count = 0; ; count++) {
+      const next = this.#held.peek();
+      if (next === undefined) return;
+      if (!next.isAbandoned && count >= window && !this.#hasRoom(next)) return;
+      this.#held.shift();
+      if (!next.isAbandoned) this.#write(next);
+    }
+  }
+
+  #write(message: Unacknowledged): void {
+    message.number = ++this.#last;
+    this.#sent.push(message);
+    this.#unsettled++;
+    this.#unsettledLength += message.text.length;
+    if (this.#peer !== 'acknowledging') {
+      if (message.id) this.#byId.set(message.id, message);
+      this.#watch();
+    }
+    this.#outbox.post(message.text + MARK);
+  }
+
+  /** The outbox has offered everything to the kernel. */
+  #offered(error: IpcError | undefined): void {
+    const first = this.#unoffered;
+    this.#unoffered = this.#last + 1;
+    // Other failures end the connection.
+    if (error?.code !== 'ERR_IPC_OUTBOUND_FULL' && error?.code !== 'ERR_IPC_FRAME_TOO_LARGE')
+      return;
+    // Not a byte of these has left, so that the server will give their numbers to others.
+    const unsent = this.#sent.splice(this.#from + first - this.#base);
+    this.#last = first - 1;
+    this.#unoffered = first;
+    for (const message of unsent) {
+      if (message === undefined) continue;
+      this.#forget(message);
+      message.number = 0;
+      message.lost(error);
+    }
+  }
+
+  #greeted({ window, maxFrameBytes }: Hello): void {
+    this.#peer = 'acknowledging';
+    this.#byId.clear();
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (Number.isInteger(window) && window >= 1) this.#window = window;
+    if (Number.isInteger(maxFrameBytes)) this.#peerMaxFrameBytes = maxFrameBytes;
+  }
+
+  #settle({ refused, also, through }: Control): void {
+    for (const [number, code, text] of refused ?? []) {
+      this.#finish(this.#at(number))?.refused(refusal(code, text));
+    }
+    for (let at = 0; also !== undefined && at + 1 < also.length; at += 2) {
+      const to = Math.min(also[at + 1] as number, this.#last);
+      for (let number = also[at] as number; number <= to; number++) {
+        this.#finish(this.#at(number))?.acknowledged('handled');
+      }
+    }
+    const settled = Math.min(through ?? 0, this.#last);
+    while (this.#base <= settled) {
+      const message = this.#sent[this.#from];
+      this.#drop();
+      if (message !== undefined) {
+        this.#forget(message);
+        message.acknowledged('handled');
+      }
+    }
+  }
+
+  #at(number: number): Unacknowledged | undefined {
+    return number < this.#base ? undefined : this.#sent[this.#from + number - this.#base];
+  }
+
+  /** Removes the first of `#sent`. */
+  #drop(): void {
+    this.#sent[this.#from] = undefined;
+    this.#from++;
+    this.#base++;
+    // What was taken is given back when it is at least half of the array.
+    if (this.#from * 2 >= this.#sent.length && this.#from >= 64) {
+      this.#sent = this.#sent.slice(this.#from);
+      this.#from = 0;
+    }
+  }
+
+  /** Removes what is settled at the beginning of `#sent`. */
+  #trim(): void {
+    while (this.#from < this.#sent.length && this.#sent[this.#from] === undefined) this.#drop();
+  }
+
+  #finish(message: Unacknowledged | undefined): Unacknowledged | undefined {
+    if (message === undefined) return undefined;
+    this.#sent[this.#from + message.number - this.#base] = undefined;
+    this.#forget(message);
+    return message;
+  }
+
+  #forget(message: Unacknowledged): void {
+    this.#unsettled--;
+    this.#unsettledLength -= message.text.length;
+    if (this.#byId.size > 0 && this.#byId.get(message.id) === message) {
+      this.#byId.delete(message.id);
+    }
+    if (this.#unsettled === 0) this.#onIdle?.();
+  }
+
+  /** Looks now and then whether the server has read everything, as long as it says nothing. */
+  #watch(): void {
+    if (this.#timer !== undefined || this.#ended) return;
+    const wait = this.#peer === 'silent' ? limits.legacyPollMs : limits.helloPollMs;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#look();
+      if (this.#unsettled > 0 && this.#peer !== 'acknowledging') this.#watch();
+    }, wait);
+    // The connection keeps the process alive.
+    (this.#timer as { unref?: () => void }).unref?.();
+  }
+
+  #look(): void {
+    if (this.#unread() !== 0) {
+      this.#readLooks = 0;
+      return;
+    }
+    this.#readLooks++;
+    if (this.#peer === 'unknown') {
+      // Looks are counted, not time: between two of them the event loop reads its sockets, also
+      // after it was held up for long, so that a greeting that is there has been seen.
+      if (this.#readLooks < limits.helloTimeoutMs / limits.helloPollMs) return;
+      this.#peer = 'silent';
+    }
+    for (let at = this.#from; at < this.#sent.length; at++) {
+      const message = this.#sent[at];
+      // A server that replies does so only to messages with an id.
+      if (message === undefined || (this.#peer === 'replying' && message.id)) continue;
+      this.#finish(message)?.acknowledged('received');
+    }
+    this.#trim();
+    this.#sendHeld();
+  }
+}
+
+function refusal(code: string, text: string): IpcError {
+  return new IpcError('ERR_IPC_REFUSED', `The server refused the message: ${text}`, {
+    cause: new IpcError(code, text),
+  });
+}
