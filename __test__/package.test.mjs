@@ -30,6 +30,7 @@ const ENTRIES = [
   '@flowtrace/ipc/features/unix-socket',
   '@flowtrace/ipc/features/sqlite-queue',
   '@flowtrace/ipc/features/runtime-database',
+  '@flowtrace/ipc/features/hybrid',
 ];
 const RUN_IN_PARALLEL = { concurrency: 2 };
 
@@ -84,7 +85,7 @@ describe('the tarball', RUN_IN_PARALLEL, () => {
   test('holds what runs, its declarations and its documents, and nothing else', () => {
     const allowed = [
       /^dist\/[\w-]+\.(js|d\.ts)$/,
-      /^features\/(unix-socket|sqlite-queue|runtime-database)\/index\.(js|mjs|d\.ts|d\.mts)$/,
+      /^features\/(unix-socket|sqlite-queue|runtime-database|hybrid)\/index\.(js|mjs|d\.ts|d\.mts)$/,
       /^index\.(js|mjs|d\.ts|d\.mts)$/,
       /^docs\/[\w-]+\.md$/,
       /^(README|CHANGELOG|SECURITY)\.md$/,

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 
 const require = createRequire(import.meta.url);
 const ROOT = '@flowtrace/ipc';
-const features = ['unix-socket', 'sqlite-queue', 'runtime-database'];
+const features = ['unix-socket', 'sqlite-queue', 'runtime-database', 'hybrid'];
 const entries = [ROOT, ...features.map((feature) => `${ROOT}/features/${feature}`)];
 const isClass = (value) => typeof value === 'function' && /^class\b/.test(String(value));
 

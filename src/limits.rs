@@ -94,6 +94,47 @@ limits! {
     /// Milliseconds that `client.send(message, { ack: true })` waits for the acknowledgement.
     pub const ACK_TIMEOUT_MS: u32 = 30_000;
 
+    /// Milliseconds that a published message waits for its acknowledgement before it is stored.
+    pub const SPILL_AFTER_MS: u32 = 1_000;
+
+    /// Milliseconds within which `publish()` settles.
+    pub const PUBLISH_TIMEOUT_MS: u32 = 10_000;
+
+    /// Messages of one publisher that may be neither handled nor stored; as many may wait for room.
+    pub const PUBLISHED_MAX: u32 = 65_536;
+
+    /// Length of their JSON texts together, in UTF-16 units.
+    pub const PUBLISHED_LENGTH_MAX: u32 = 64 * 1024 * 1024;
+
+    /// Wait before a message is stored again after that failed, in milliseconds; it doubles with
+    /// every failure in a row.
+    pub const SPILL_RETRY_DELAY_MS: u32 = 50;
+
+    /// Longest such wait, in milliseconds.
+    pub const SPILL_RETRY_DELAY_MS_MAX: u32 = 1_000;
+
+    /// Base of the wait of a publisher before it connects again, in milliseconds. A message that is
+    /// published meanwhile costs a commit, so it is short.
+    pub const PUBLISHER_RECONNECT_DELAY_MS: u32 = 50;
+
+    /// Longest such wait, in milliseconds.
+    pub const PUBLISHER_RECONNECT_DELAY_MS_MAX: u32 = 1_000;
+
+    /// Milliseconds between two looks at the queue for keys whose order is kept.
+    pub const ORDER_POLL_MS: u32 = 20;
+
+    /// Keys that one such look asks for.
+    pub const ORDER_POLL_KEYS: u32 = 1_000;
+
+    /// Handlers of a hybrid consumer that run at once.
+    pub const CONSUMER_CONCURRENCY: u32 = 64;
+
+    /// Newest ids that the duplicate gate of a consumer remembers at least.
+    pub const DEDUP_WINDOW: u32 = 100_000;
+
+    /// Longest id that the gate keeps as it is, in UTF-16 units; longer ones become a digest.
+    pub const GATE_ID_LENGTH_MAX: u32 = 128;
+
     /// Items that a batch sender sends together.
     pub const SEND_BATCH_SIZE: u32 = 100;
 

@@ -5,6 +5,7 @@
 export * from './batch-sender.js';
 export * from './factories.js';
 export * from './health.js';
+export * from './hybrid.js';
 export { rules } from './rules.js';
 export * from './runtime-database.js';
 export * from './sqlite-queue-core.js';

@@ -13,6 +13,7 @@ export type {
 } from './dto.js';
 export * from './factories.js';
 export * from './health.js';
+export * from './hybrid.js';
 export type {
   GapLoadPayload,
   GapMarkSyncedPayload,

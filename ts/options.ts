@@ -58,6 +58,20 @@ export function callable(name: string, value: unknown): void {
   }
 }
 
+/** One of several words, by default the first. */
+export function oneOf<Value extends string>(
+  name: string,
+  value: unknown,
+  values: readonly [Value, ...Value[]],
+): Value {
+  if (value === undefined) return values[0];
+  if (!values.includes(value as Value)) {
+    const list = values.map((known) => `'${known}'`).join(' or ');
+    throw invalidArgument(`${name} must be ${list}, not ${describe(value)}`);
+  }
+  return value as Value;
+}
+
 /** A value in an error message, cut to a readable length. */
 export function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 100));

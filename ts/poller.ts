@@ -130,6 +130,13 @@ export interface PollerEvents {
   drained: [handled: number];
 }
 
+/** The option of a handler that is also told which delivery it is. @internal */
+export const onClaim: unique symbol = Symbol('onClaim');
+
+interface ClaimOptions {
+  [onClaim]?: (claim: Claimed) => unknown;
+}
+
 /** One call of a handler, found again by whatever the handler calls. */
 interface HandlerCall {
   readonly poller: SQLiteQueuePoller;
@@ -162,6 +169,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
   readonly #clock = new PollClock();
   readonly #host: PollLoopHost;
   #onMessage: QueueMessageHandler | undefined;
+  readonly #onClaim: ((claim: Claimed) => unknown) | undefined;
   /** Kept from start to start, because it remembers how often which message failed. */
   #duck: DuckSource | undefined;
   /** The loop of a running poller. */
@@ -175,7 +183,9 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
     super();
     object('config', config);
     this.#queue = checkedQueue('queue', config.queue);
-    if (config.onMessage !== undefined) this.setOnMessage(config.onMessage);
+    this.#onClaim = (config as ClaimOptions)[onClaim];
+    if (this.#onClaim !== undefined) this.#onMessage = this.#onClaim as never;
+    else if (config.onMessage !== undefined) this.setOnMessage(config.onMessage);
     const pollIntervalMs = duration('pollInterval', config.pollInterval, limits.pollIntervalMs);
     const retryDelayMs = duration(
       'retryDelayMs',
@@ -204,12 +214,12 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
       retentionHours: checkedRetention(config.retentionHours),
     };
     this.#host = {
-      handle: (claim, loop) =>
-        handlerCalls.run(
-          { poller: this, loop, claim },
-          this.#onMessage as QueueMessageHandler,
-          claim.message,
-        ),
+      handle: (claim, loop) => {
+        const call = { poller: this, loop, claim };
+        return this.#onClaim === undefined
+          ? handlerCalls.run(call, this.#onMessage as QueueMessageHandler, claim.message)
+          : handlerCalls.run(call, this.#onClaim, claim);
+      },
       succeeded: () => {
         this.#counts.handled++;
         this.#counts.failuresInRow = 0;

@@ -1,0 +1,391 @@
+import { Deliveries, type Delivery } from './deliveries.js';
+import { deliveryStore } from './delivery-store.js';
+import { DuplicateGate } from './duplicate-gate.js';
+import { Emitter } from './emitter.js';
+import { IpcError, invalidArgument } from './errors.js';
+import { HandledLog } from './handled-log.js';
+import { limits } from './limits.js';
+import {
+  type Channel,
+  type Handle,
+  HandlerFailure,
+  type MessageInfo,
+  MessageIntake,
+} from './message-intake.js';
+import type { Claimed, PollableQueue } from './message-source.js';
+import { callable, object, oneOf, text, wholeNumber } from './options.js';
+import {
+  type DeadLetterInfo,
+  onClaim,
+  type PollerPhase,
+  type PollerStats,
+  SQLiteQueuePoller,
+  type SQLiteQueuePollerOptions,
+} from './poller.js';
+import { SQLiteQueue } from './queue.js';
+import {
+  type ConnectionInfo,
+  UnixSocketServer,
+  type UnixSocketServerConfig,
+  type UnixSocketServerStats,
+} from './server.js';
+import type { DeadlineOptions, IPCMessage, QueueMessage } from './types.js';
+
+export type { Channel, MessageInfo } from './message-intake.js';
+
+/**
+ * Handles one message, whichever channel it came by. It is handled when the handler returns or its
+ * promise resolves; when it throws or rejects, the message comes again by the queue.
+ *
+ * It is declared as a method's type, so that a handler may ask for a narrower message.
+ */
+export type HybridMessageHandler = {
+  handle(message: IPCMessage, info: MessageInfo): unknown;
+}['handle'];
+
+/** Options of {@link HybridConsumer}: those of the server and of the poller, and these. */
+export interface HybridConsumerConfig
+  extends Omit<UnixSocketServerConfig, 'concurrency'>,
+    Omit<SQLiteQueuePollerOptions, 'queue' | 'onMessage' | 'concurrency'> {
+  /** The queue's file. */
+  dbPath: string;
+  /** Called for each message. Without it the consumer is iterated over. */
+  onMessage?: HybridMessageHandler | undefined;
+  /** Handlers that run at once, for both channels together. Default 64; 1 keeps their order. */
+  concurrency?: number | undefined;
+  /**
+   * How copies of a message are recognised by its `id`. `memory` (default): by this process;
+   * `durable`: also by the file, so that a restart forgets nothing within `retentionHours`.
+   */
+  dedup?: 'memory' | 'durable' | undefined;
+  /** Newest ids that are remembered in memory at least. Default 100000. */
+  dedupWindow?: number | undefined;
+}
+
+/** Events of {@link HybridConsumer}, with what listeners receive. */
+export interface HybridConsumerEvents {
+  /** `start()` has succeeded. */
+  listening: [];
+  /** A publisher connected. */
+  connection: [connection: ConnectionInfo];
+  /** A publisher's connection ended; with an error if it was cut for a reason. */
+  disconnect: [connection: ConnectionInfo, error: IpcError | undefined];
+  /** A copy of a message that was handled was dropped. */
+  duplicate: [message: IPCMessage, info: MessageInfo];
+  /** A message failed `maxAttempts` times in the queue, and is a dead letter now. */
+  deadLetter: [message: QueueMessage, info: DeadLetterInfo];
+  /** Nothing is due in the queue any more; `handled` deliveries were. */
+  drained: [handled: number];
+  /**
+   * Something failed, and the consumer goes on. `error` is what was thrown, whatever that is.
+   * Without a listener it goes to `console.error`.
+   */
+  error: [error: unknown, context: HybridErrorContext];
+}
+
+/** What failed. */
+export interface HybridErrorContext {
+  /** The channel that it concerns. */
+  via: Channel;
+  /** What was being done: a phase of the poller, or `connection` for the socket. */
+  phase: PollerPhase | 'connection';
+  /** The message, if there was one. */
+  message?: IPCMessage | undefined;
+}
+
+/** Counters of {@link HybridConsumer} since it was made. */
+export interface HybridConsumerStats {
+  /** Whether it was started and not stopped since. */
+  running: boolean;
+  /** Messages handled. */
+  handled: number;
+  /** Of these, the ones that came by the socket. */
+  viaSocket: number;
+  /** And by the queue. */
+  viaQueue: number;
+  /** Handlers that failed. */
+  failed: number;
+  /** Copies that were dropped. */
+  duplicates: number;
+  /** Handlers that run. */
+  inFlight: number;
+  /** Messages that wait for one of them to end. */
+  waiting: number;
+  /** Ids remembered in memory. */
+  remembered: number;
+  /** Counters of the socket's part, of the last run. */
+  server: UnixSocketServerStats | undefined;
+  /** Counters of the queue's part, of the last run. */
+  poller: PollerStats | undefined;
+}
+
+/** The parts of one run. */
+interface Parts {
+  server: UnixSocketServer;
+  poller: SQLiteQueuePoller;
+  queue: SQLiteQueue;
+  intake: MessageIntake;
+}
+
+/**
+ * Receives what a `HybridPublisher` publishes, by the socket and by the queue, and hands each
+ * message to one handler, once: copies are recognised by their `id`. `docs/delivery.md` has the
+ * promise and its limits.
+ *
+ * Also takes messages of `UnixSocketClient`, `SQLiteQueue` and the original package. A running
+ * consumer keeps the process alive.
+ */
+export class HybridConsumer extends Emitter<HybridConsumerEvents> {
+  readonly #config: HybridConsumerConfig;
+  readonly #concurrency: number;
+  readonly #isDurable: boolean;
+  /** Kept from start to start. */
+  readonly #gate: DuplicateGate;
+  readonly #counts = { handled: 0, failed: 0, duplicates: 0, viaSocket: 0, viaQueue: 0 };
+  #parts: Parts | undefined;
+  /** The run that was stopped last, for its counters. */
+  #last: Parts | undefined;
+  #stopping: Promise<void> | undefined;
+  #deliveries: Deliveries | undefined;
+
+  /** @throws {IpcError} `ERR_IPC_INVALID_ARGUMENT`; `ERR_IPC_PATH_TOO_LONG`. */
+  constructor(config: HybridConsumerConfig) {
+    super();
+    object('config', config);
+    if (config.onMessage !== undefined) callable('onMessage', config.onMessage);
+    const count = { min: 1, max: 2 ** 31 - 1 };
+    this.#concurrency = wholeNumber(
+      'concurrency',
+      config.concurrency,
+      limits.consumerConcurrency,
+      count,
+    );
+    const window = wholeNumber('dedupWindow', config.dedupWindow, limits.dedupWindow, {
+      min: 0,
+      max: 10_000_000,
+    });
+    this.#isDurable = oneOf('dedup', config.dedup, ['memory', 'durable']) === 'durable';
+    this.#gate = new DuplicateGate(window);
+    this.#config = { ...config };
+    text('dbPath', config.dbPath);
+    // The other options are checked by whom they are for.
+    void this.#newServer();
+    void this.#newPoller(NO_QUEUE, () => {});
+  }
+
+  /**
+   * Opens the queue's file, listens on the socket, and polls the queue. When one of them fails,
+   * nothing is left behind.
+   *
+   * @throws {IpcError} `ERR_IPC_ALREADY_RUNNING`; `ERR_IPC_INVALID_ARGUMENT` without `onMessage`; as
+   * `start()` of `UnixSocketServer` and the constructor of `SQLiteQueue`.
+   */
+  async start(): Promise<void> {
+    const { onMessage } = this.#config;
+    if (onMessage === undefined) {
+      throw invalidArgument('onMessage handler must be set before starting the consumer');
+    }
+    await this.#start(onMessage);
+  }
+
+  /** Whether the consumer was started and not stopped since. */
+  isRunning(): boolean {
+    return this.#parts !== undefined;
+  }
+
+  /**
+   * Takes no more messages, and resolves when the running handlers are done, acknowledged and
+   * marked, or at the deadline. What is not done then comes again: publishers store it, claims are
+   * given back. A consumer that does not run is left alone.
+   */
+  async stop({ deadlineMs }: DeadlineOptions = {}): Promise<void> {
+    const deadline = wholeNumber('deadlineMs', deadlineMs, limits.deadlineMs, {
+      min: 0,
+      max: 2 ** 31 - 1,
+    });
+    const parts = this.#parts;
+    if (parts === undefined) return this.#stopping;
+    this.#parts = undefined;
+    this.#stopping = this.#end(parts, deadline).finally(() => {
+      this.#stopping = undefined;
+    });
+    return this.#stopping;
+  }
+
+  /** Counters since the consumer was made. */
+  stats(): HybridConsumerStats {
+    const last = this.#parts ?? this.#last;
+    return {
+      running: this.isRunning(),
+      ...this.#counts,
+      inFlight: last?.intake.running ?? 0,
+      waiting: last?.intake.waiting ?? 0,
+      remembered: this.#gate.size,
+      server: last?.server.stats(),
+      poller: last?.poller.stats(),
+    };
+  }
+
+  /** The socket's part while the consumer runs, for `checkHealth()`. */
+  get server(): UnixSocketServer | undefined {
+    return this.#parts?.server;
+  }
+
+  /** The queue while the consumer runs, for `checkHealth()` and its dead letters. */
+  get queue(): SQLiteQueue | undefined {
+    return this.#parts?.queue;
+  }
+
+  /** The queue's poller while the consumer runs, for `checkHealth()`. */
+  get poller(): SQLiteQueuePoller | undefined {
+    return this.#parts?.poller;
+  }
+
+  /**
+   * The messages, each to be settled with `ack()` or `nack()`; at most `concurrency` are not. The
+   * consumer starts with the first one that is asked for, and stops when the iteration ends.
+   *
+   * @throws {IpcError} `ERR_IPC_INVALID_ARGUMENT` for a consumer with `onMessage`,
+   * `ERR_IPC_ALREADY_RUNNING` when it is iterated over already.
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<Delivery> {
+    if (this.#config.onMessage !== undefined) {
+      throw invalidArgument('A consumer with onMessage cannot be iterated over');
+    }
+    if (this.#deliveries !== undefined) throw alreadyRunning();
+    const deliveries: Deliveries = new Deliveries(
+      () => this.#start((message, info) => deliveries.handle(message, info)),
+      () => this.stop(),
+    );
+    this.#deliveries = deliveries;
+    return deliveries;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #start(handle: HybridMessageHandler): Promise<void> {
+    if (this.#parts !== undefined) throw alreadyRunning();
+    const parts = this.#open(handle);
+    this.#parts = parts;
+    try {
+      await this.#stopping;
+      await parts.server.start();
+      await parts.poller.start();
+    } catch (error) {
+      if (this.#parts === parts) this.#parts = undefined;
+      this.#last = undefined;
+      await parts.server.stop({ deadlineMs: 0 });
+      parts.queue.close();
+      throw error;
+    }
+    this.tell('listening');
+  }
+
+  #open(handle: HybridMessageHandler): Parts {
+    const { dbPath, retentionHours } = this.#config;
+    const queue = new SQLiteQueue({ dbPath, retentionHours });
+    const log = this.#isDurable
+      ? new HandledLog((queue as unknown as Record<symbol, never>)[deliveryStore] as never)
+      : undefined;
+    const intake = new MessageIntake(this.#gate, log, this.#concurrency, this.#counts, {
+      handle: handle as Handle,
+      duplicate: (message, info) => this.tell('duplicate', message as IPCMessage, info),
+      failed: (error, message, { via }) =>
+        this.#failed(error, { via, phase: 'handle', message: message as IPCMessage }),
+    });
+    const server = this.#newServer();
+    server.setMessageHandler((message) => intake.take(message, BY_SOCKET));
+    server.on('connection', (connection) => this.tell('connection', connection));
+    server.on('disconnect', (connection, error) => this.tell('disconnect', connection, error));
+    server.on('error', (error) => {
+      if (!isOwn(error)) this.#failed(error, { via: 'socket', phase: 'connection' });
+    });
+    const poller = this.#newPoller(queue, ({ message, attempt }) =>
+      intake.take(message, { via: 'queue', attempt }),
+    );
+    poller.on('drained', (handled) => this.tell('drained', handled));
+    poller.on('deadLetter', (message, { attempts, error }) => {
+      const thrown = error instanceof HandlerFailure ? error.thrown : error;
+      this.tell('deadLetter', message, { attempts, error: thrown });
+    });
+    poller.on('error', (error, { phase, message }) => {
+      if (!isOwn(error)) this.#failed(error, { via: 'queue', phase, message });
+    });
+    return { server, poller, queue, intake };
+  }
+
+  async #end({ server, poller, queue, intake }: Parts, deadlineMs: number): Promise<void> {
+    this.#last = { server, poller, queue, intake };
+    await Promise.all([server.stop({ deadlineMs }), poller.stop({ deadlineMs })]);
+    intake.close();
+    this.#deliveries?.finish();
+    this.#deliveries = undefined;
+    // Handlers that still run have nobody to report to.
+    server.removeAllListeners();
+    poller.removeAllListeners();
+    poller.on('error', () => {});
+    server.on('error', () => {});
+    queue.close();
+  }
+
+  #newServer(): UnixSocketServer {
+    const { socketPath, maxConnections, maxFrameBytes, highWaterMark } = this.#config;
+    const { mode, allowedUids, frameTimeoutMs, maxOutboundBytes, validate } = this.#config;
+    return new UnixSocketServer({
+      socketPath,
+      maxConnections,
+      maxFrameBytes,
+      highWaterMark,
+      mode,
+      allowedUids,
+      frameTimeoutMs,
+      maxOutboundBytes,
+      validate,
+    });
+  }
+
+  #newPoller(queue: PollableQueue, handle: (claim: Claimed) => unknown): SQLiteQueuePoller {
+    const { pollInterval, batchSize, maxAttempts, retryDelayMs, leaseMs } = this.#config;
+    const { cleanupIntervalMs, retentionHours } = this.#config;
+    return new SQLiteQueuePoller({
+      queue,
+      concurrency: this.#concurrency,
+      pollInterval,
+      batchSize,
+      maxAttempts,
+      retryDelayMs,
+      leaseMs,
+      cleanupIntervalMs,
+      retentionHours,
+      [onClaim]: handle,
+    } as SQLiteQueuePollerOptions);
+  }
+
+  #failed(error: unknown, context: HybridErrorContext): void {
+    if (this.tell('error', error, context)) return;
+    try {
+      console.error(`HybridConsumer: ${context.phase} failed (${context.via}):`, error);
+    } catch {
+      // What was thrown cannot even be shown.
+    }
+  }
+}
+
+const BY_SOCKET: MessageInfo = Object.freeze({ via: 'socket', attempt: 1 });
+
+/** Stands for the queue where options are only checked. */
+const NO_QUEUE: PollableQueue = { dequeue: () => [], markProcessed() {}, cleanup() {} };
+
+/** Whether it was told already, or is what `stop()` does. */
+function isOwn(error: unknown): boolean {
+  return (
+    error instanceof HandlerFailure ||
+    (error instanceof IpcError && error.code === 'ERR_IPC_CONSUMER_STOPPED')
+  );
+}
+
+function alreadyRunning(): IpcError {
+  return new IpcError('ERR_IPC_ALREADY_RUNNING', 'Consumer is already running');
+}

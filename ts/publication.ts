@@ -1,0 +1,163 @@
+import type { SocketLevel, Unacknowledged } from './ack-sender.js';
+import { IpcError } from './errors.js';
+import { describe, object } from './options.js';
+import { isText } from './queue.js';
+
+/** A message to publish: the columns of the queue, of which two are made when they are missing. */
+export interface PublishableMessage {
+  /**
+   * What duplicates are recognised by: unique per message, the same when it is published again.
+   * Made when missing.
+   */
+  id?: string | undefined;
+  /** What kind of message it is, not empty. */
+  type: string;
+  /** Anything that JSON can hold; null when missing. */
+  payload?: unknown;
+  /** When it was made, in milliseconds since 1970. Now when missing. */
+  timestamp?: number | undefined;
+}
+
+/** What is known of a message that was accepted. */
+export interface PublishReceipt {
+  /** The message's id, also when it was made here. */
+  readonly id: string;
+  /** The channel that it took. */
+  readonly via: 'socket' | 'queue';
+  /**
+   * `handled`: a consumer's handler resolved. `durable`: it is in the queue, committed, and survives
+   * power loss. `received`: a server of the original package that sends no replies has read it.
+   */
+  readonly level: 'handled' | 'durable' | 'received';
+}
+
+/** Where a publication is. */
+export const Place = {
+  /** It waits for room. */
+  Outside: 0,
+  /** It waits for a connection, or for its acknowledgement. */
+  Socket: 1,
+  /** It is being stored. */
+  Queue: 2,
+  /** It has its outcome. */
+  Done: 3,
+} as const;
+export type Place = (typeof Place)[keyof typeof Place];
+
+/** Who decides what follows from the news of a publication. */
+export interface PublicationHost {
+  acknowledged(publication: Publication, level: SocketLevel): void;
+  /** The socket has not delivered it, and will not. */
+  undelivered(publication: Publication, error: IpcError): void;
+}
+
+/** A message on its way. */
+export class Publication implements Unacknowledged {
+  number = 0;
+  isAbandoned = false;
+  place: Place = Place.Outside;
+  /** When it is stored if it was not acknowledged, on the clock of `performance`. */
+  spillAt = 0;
+  /** Why it was not delivered or stored so far. */
+  failure: IpcError | undefined;
+  /** A commit reported a failure, and may have happened all the same. */
+  isStoredPerhaps = false;
+  /** It was the first to be sent after the consumer fell silent. */
+  isProbe = false;
+  readonly #host: PublicationHost;
+
+  constructor(
+    host: PublicationHost,
+    readonly id: string,
+    /** The JSON text, which is also the record of the queue. */
+    public text: string,
+    /** What its order is kept by. */
+    readonly key: string | undefined,
+    /** When its publisher has to have an answer, on the clock of `performance`. */
+    readonly deadline: number,
+    readonly resolve: (receipt: PublishReceipt) => void,
+    readonly reject: (error: unknown) => void,
+  ) {
+    this.#host = host;
+  }
+
+  acknowledged(level: SocketLevel): void {
+    this.#host.acknowledged(this, level);
+  }
+
+  refused(error: IpcError): void {
+    this.#host.undelivered(this, error);
+  }
+
+  lost(error: IpcError): void {
+    this.#host.undelivered(this, error);
+  }
+}
+
+const FIELDS = new Set(['id', 'type', 'payload', 'timestamp']);
+
+/**
+ * The id and the JSON text of a message, with what is missing.
+ *
+ * @throws {IpcError} `ERR_IPC_INVALID_MESSAGE`, also for fields that the queue has no column for:
+ * they would be lost with the channel; `ERR_IPC_UNSERIALIZABLE`.
+ */
+export function recordOf(
+  message: PublishableMessage,
+  newId: () => string,
+): { id: string; text: string } {
+  object('message', message);
+  let fields = message as PublishableMessage & { toJSON?: unknown };
+  if (typeof fields.toJSON === 'function') fields = plain(fields);
+  for (const field of Object.keys(fields)) {
+    if (!FIELDS.has(field) && fields[field as keyof PublishableMessage] !== undefined) {
+      throw invalid(
+        `The message has a field ${describe(field)}, which the queue cannot store: put it into payload`,
+      );
+    }
+  }
+  const { id = newId(), type, payload = null, timestamp = Date.now() } = fields;
+  if (!isText(id) || id === '') throw invalid(wanted('id', 'a non-empty string', id));
+  if (!isText(type) || type === '') throw invalid(wanted('type', 'a non-empty string', type));
+  if (!Number.isFinite(timestamp)) {
+    throw invalid(wanted('timestamp', 'a finite number', timestamp));
+  }
+  try {
+    // What JSON has no form for would be left out.
+    const odd = typeof payload !== 'object' || 'toJSON' in (payload ?? {});
+    if (odd && JSON.stringify(payload) === undefined) {
+      throw invalid(wanted('payload', 'a JSON value', payload));
+    }
+    return { id, text: JSON.stringify({ id, type, payload, timestamp }) };
+  } catch (error) {
+    if (error instanceof IpcError) throw error;
+    throw unserializable(error);
+  }
+}
+
+function plain(message: object): PublishableMessage {
+  let copy: unknown;
+  try {
+    copy = JSON.parse(JSON.stringify(message) ?? 'null');
+  } catch (error) {
+    throw unserializable(error);
+  }
+  object('message', copy);
+  return copy as PublishableMessage;
+}
+
+function unserializable(cause: unknown): IpcError {
+  return new IpcError(
+    'ERR_IPC_UNSERIALIZABLE',
+    `The message cannot be sent as JSON: ${(cause as Error)?.message}`,
+    { cause },
+  );
+}
+
+function wanted(field: string, expected: string, value: unknown): string {
+  return `The message's ${field} must be ${expected}, not ${describe(value)}`;
+}
+
+function invalid(text: string): IpcError {
+  return new IpcError('ERR_IPC_INVALID_MESSAGE', text);
+}

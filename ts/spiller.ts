@@ -1,0 +1,109 @@
+import type { DeliveryStore } from './delivery-store.js';
+import type { IpcError } from './errors.js';
+import { limits } from './limits.js';
+import { Place, type Publication } from './publication.js';
+
+/** What the publisher hears of its stored messages. */
+export interface SpillerHost {
+  stored(publication: Publication): void;
+  /** It cannot be stored, now or later. */
+  unstorable(publication: Publication, error: IpcError): void;
+  /** Storing failed, and is tried again after `waitMs`. */
+  failed(error: IpcError, waitMs: number): void;
+}
+
+/** What no further attempt would change. */
+const FINAL = new Set([
+  'ERR_IPC_ID_CONFLICT',
+  'ERR_IPC_INVALID_ARGUMENT',
+  'ERR_IPC_INVALID_MESSAGE',
+  'ERR_IPC_QUEUE_CLOSED',
+  'SQLITE_TOOBIG',
+]);
+
+/**
+ * Stores messages in the queue: those of one tick together, and again and again while the disk is
+ * full or somebody else holds the file. Whoever has an outcome meanwhile is left out.
+ */
+export class Spiller {
+  readonly #store: DeliveryStore;
+  readonly #host: SpillerHost;
+  #batch: Publication[] = [];
+  /** Those whose turn comes after the wait. */
+  #again: Publication[] = [];
+  #underWay = 0;
+  #failuresInRow = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #flush = (): void => this.#begin();
+
+  constructor(store: DeliveryStore, host: SpillerHost) {
+    this.#store = store;
+    this.#host = host;
+  }
+
+  /** Stores a message; `stored` or `unstorable` follows, unless it gets its outcome elsewhere. */
+  add(publication: Publication): void {
+    // While the file cannot be written to, everything waits for the next attempt.
+    if (this.#timer !== undefined) {
+      this.#again.push(publication);
+      return;
+    }
+    this.#batch.push(publication);
+    if (this.#batch.length === 1) SETTLED.then(this.#flush);
+  }
+
+  /** Ends the waits. */
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#again = [];
+    this.#batch = [];
+  }
+
+  #begin(): void {
+    const batch = this.#batch.filter(({ place }) => place !== Place.Done);
+    this.#batch = [];
+    if (batch.length === 0) return;
+    const outcomes = this.#store.store(batch.map(({ text }) => text));
+    this.#underWay += batch.length;
+    for (const [index, outcome] of outcomes.entries()) {
+      const publication = batch[index] as Publication;
+      outcome.then(
+        () => {
+          this.#underWay--;
+          this.#failuresInRow = 0;
+          this.#host.stored(publication);
+        },
+        (error: IpcError) => {
+          this.#underWay--;
+          this.#failed(publication, error);
+        },
+      );
+    }
+  }
+
+  #failed(publication: Publication, error: IpcError): void {
+    if (FINAL.has(error.code) || error.code.startsWith('SQLITE_CONSTRAINT')) {
+      this.#host.unstorable(publication, error);
+      return;
+    }
+    publication.failure = error;
+    // A failed commit may have reached the disk; whoever asks again finds the row.
+    if (error.code.startsWith('SQLITE_IOERR')) publication.isStoredPerhaps = true;
+    this.#again.push(publication);
+    if (this.#timer !== undefined) return;
+    const waitMs = Math.min(
+      limits.spillRetryDelayMs * 2 ** Math.min(this.#failuresInRow, 30),
+      limits.spillRetryDelayMsMax,
+    );
+    this.#failuresInRow++;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#batch.push(...this.#again.splice(0));
+      this.#begin();
+    }, waitMs);
+    this.#host.failed(error, waitMs);
+  }
+}
+
+const SETTLED = Promise.resolve();
