@@ -54,6 +54,8 @@ codes! {
     OutboundFull => "ERR_IPC_OUTBOUND_FULL",
     /// A message breaks the rules of its schema, or cannot be stored as it is.
     InvalidMessage => "ERR_IPC_INVALID_MESSAGE",
+    /// Another message is stored under the id of one that was to be stored idempotently.
+    IdConflict => "ERR_IPC_ID_CONFLICT",
     /// The queue was used after `close()`.
     QueueClosed => "ERR_IPC_QUEUE_CLOSED",
     /// More asynchronous work waits for the queue's worker than its limits allow.

@@ -261,8 +261,12 @@ limits! {
     /// Page cache of one connection, in KiB.
     pub const CACHE_KIB: u32 = 8 * 1024;
 
-    /// Requests that the queue's worker takes at once; its enqueues share one commit.
+    /// Requests that the queue's worker takes at once, and messages that share one commit.
     pub const GROUP_REQUESTS_MAX: usize = 1_024;
+
+    /// Bytes of messages that share one commit, so that other writers wait milliseconds for it. A
+    /// message that is larger by itself has a commit of its own.
+    pub const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
 }
 
 /// Every constant of this module as a JSON object, its name in camel case: how the JavaScript

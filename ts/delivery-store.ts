@@ -1,3 +1,7 @@
+import type { NativeQueue } from './native.js';
+import { isText } from './records.js';
+import type { WorkerCalls } from './worker-calls.js';
+
 /**
  * The key under which a queue of this package offers its {@link DeliveryStore}. It is a
  * registered symbol, so that the CommonJS and the ESM copy of the package know each other's
@@ -45,4 +49,38 @@ export interface DeliveryStore {
   newestPending(): number;
   /** Whether a message is to be delivered that is not newer than the one with this number. */
   hasPendingUpTo(number: number): boolean;
+}
+
+/** The store of one queue: `call` runs its synchronous methods, `work` its worker thread. */
+export function openDeliveryStore(
+  call: <T>(run: (native: NativeQueue) => T) => T,
+  work: WorkerCalls,
+): DeliveryStore {
+  const handled = async (ids: readonly string[], remember: boolean): Promise<void> => {
+    const known = ids.filter(isText);
+    if (known.length === 0) return;
+    const json = JSON.stringify(known);
+    await work.ask((native, ticket) => native.handledLater(ticket, json, remember));
+  };
+  const among = (
+    ids: readonly string[],
+    find: (native: NativeQueue, ids: string) => number[],
+  ): string[] => {
+    const known = ids.filter(isText);
+    if (known.length === 0) return [];
+    const json = JSON.stringify(known);
+    return call((native) => find(native, json)).map((place) => known[place] as string);
+  };
+  return {
+    store: (records) => work.store(records, true),
+    storeNow: (records) => {
+      call((native) => native.enqueueMany(`[${records.join(',')}]`, true));
+    },
+    markHandled: (ids) => handled(ids, false),
+    rememberHandled: (ids) => handled(ids, true),
+    handledAmong: (ids) => among(ids, (native, json) => native.handledAmong(json)),
+    pendingAmong: (ids) => among(ids, (native, json) => native.pendingAmong(json)),
+    newestPending: () => call((native) => native.newestPending()),
+    hasPendingUpTo: (number) => call((native) => native.hasPendingUpTo(number)),
+  };
 }

@@ -52,6 +52,8 @@ interface Limits {
   readonly rememberedMessagesMax: number;
   readonly turnMs: number;
   readonly turnMessagesMax: number;
+  readonly groupRequestsMax: number;
+  readonly groupBytesMax: number;
 }
 
 /** Those of the core that this face uses too. */

@@ -110,10 +110,10 @@ export interface NativeQueueOptions {
 /** Methods that end in `Later` run on the worker thread; `Completed` brings their result. */
 export interface NativeQueue {
   readonly key: number;
-  enqueue(id: string, type: string, payload: string, timestamp: number): void;
-  enqueueMany(messages: string): number;
-  /** Message `n` of the array has the ticket `firstTicket + n`. */
-  enqueueLater(firstTicket: number, messages: string): void;
+  enqueue(id: string, type: string, payload: string, timestamp: number, idempotent: boolean): void;
+  enqueueMany(messages: string, idempotent: boolean): number;
+  /** Answers `[[place, code, text], …]` for those of the `count` messages that are not stored. */
+  enqueueLater(ticket: number, messages: string, count: number, idempotent: boolean): void;
   dequeue(limit: number): string;
   markProcessed(id: string): void;
   markProcessedMany(ids: string[]): number;
@@ -139,6 +139,14 @@ export interface NativeQueue {
   settle(request: string): string;
   settleLater(ticket: number, request: string): void;
   extendLater(ticket: number, claims: string, leaseMs: number): void;
+  /** `ids`: the JSON of an array, here and in the two below. */
+  handledLater(ticket: number, ids: string, remember: boolean): void;
+  /** The places of those that were handled. */
+  handledAmong(ids: string): number[];
+  /** The places of those whose message is pending. */
+  pendingAmong(ids: string): number[];
+  newestPending(): number;
+  hasPendingUpTo(number: number): boolean;
   cleanupLater(ticket: number, retentionHours: number): void;
   saveState(exchange: string, symbol: string, json: string): void;
   /** `[exchange, symbol, json, exchange, symbol, json, …]` */

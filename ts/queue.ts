@@ -1,6 +1,7 @@
+import { type DeliveryStore, deliveryStore, openDeliveryStore } from './delivery-store.js';
 import { dialectOfInstalledZod } from './dialect.js';
 import { fromNative, IpcError, invalidArgument, isError } from './errors.js';
-import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
+import { attach, detach, type Endpoint, nativeHub } from './event-loop.js';
 import { limits } from './limits.js';
 import {
   type Claimed,
@@ -16,7 +17,9 @@ import { addon, type NativeDialect, type NativeQueue } from './native.js';
 import { describe, object, string, text, wholeNumber } from './options.js';
 import { areTimersFaked } from './poll-clock.js';
 import { privateFile, removePrivateFile } from './private-file.js';
+import { fields, isText, record } from './records.js';
 import type { QueueMessage } from './types.js';
+import { WorkerCalls } from './worker-calls.js';
 
 /** What a resolved or returned `enqueue` survives. */
 export type Durability = 'full' | 'normal';
@@ -40,6 +43,17 @@ export interface SQLiteQueueConfig {
 
 /** {@link SQLiteQueueConfig} by the name that services use. */
 export type QueueConfig = SQLiteQueueConfig;
+
+/** Options of `enqueue`, `enqueueMany` and `enqueueAsync`. */
+export interface EnqueueOptions {
+  /**
+   * Whether a message that is stored already, in whatever state, counts as stored: the same id,
+   * type, payload and timestamp. Under the same id another message is refused with
+   * `ERR_IPC_ID_CONFLICT`. So a call that failed in doubt may be repeated. Default false: a second
+   * message of an id is refused.
+   */
+  idempotent?: boolean | undefined;
+}
 
 /** Counters of a queue file, whichever process wrote to it. */
 export interface QueueStats {
@@ -139,14 +153,6 @@ interface SettleAnswer {
   failed: { dead: boolean; retryInMs: number }[];
 }
 
-/** A promise that the addon's worker thread settles. */
-interface Ticket {
-  /** Whether its value is of interest to whoever waits. */
-  answered: boolean;
-  resolve: (value: unknown) => void;
-  reject: (error: unknown) => void;
-}
-
 /** How a class that extends the queue reaches the addon. @internal */
 export const callNative: unique symbol = Symbol('callNative');
 
@@ -165,16 +171,12 @@ export class SQLiteQueue {
   readonly #native: NativeQueue;
   readonly #key: number;
   readonly #dialect: NativeDialect | undefined;
-  readonly #keepAlive = new KeepAlive();
-  readonly #tickets = new Map<number, Ticket>();
+  readonly #work: WorkerCalls;
   readonly #doorbells = new Set<() => void>();
   /** The file behind `:memory:`, which goes with the queue. */
   #privateFile: string | undefined;
-  #lastTicket = 0;
   #closed = false;
-  /** Messages of this tick for the worker thread, as JSON texts. */
-  #outgoing: string[] = [];
-  #firstOutgoing = 0;
+  #delivery: DeliveryStore | undefined;
 
   /**
    * Opens the file, or makes it. Files of the original package open in place.
@@ -206,6 +208,11 @@ export class SQLiteQueue {
     } catch (error) {
       throw fromNative(error);
     }
+    this.#work = new WorkerCalls(
+      this.#native,
+      () => this.#assertOpen(),
+      () => this.#forgetIfDone(),
+    );
     this.#key = this.#native.key;
     attach(this.#key, this.#endpoint);
   }
@@ -214,29 +221,33 @@ export class SQLiteQueue {
    * Stores a message. When this returns, the message survives what `durability` says.
    *
    * @throws {IpcError} `SQLITE_CONSTRAINT_PRIMARYKEY` when the id is stored already;
+   * with `idempotent`, `ERR_IPC_ID_CONFLICT` when another message is stored under the id;
    * `ERR_IPC_INVALID_MESSAGE`; `ERR_IPC_QUEUE_CLOSED`; SQLite's code (`SQLITE_BUSY`,
    * `SQLITE_FULL`, …): the message is not stored then.
    */
-  enqueue(message: QueueMessage): void {
+  enqueue(message: QueueMessage, options?: EnqueueOptions): void {
     if (this.#dialect !== undefined) {
-      this.enqueueMany([message]);
+      this.enqueueMany([message], options);
       return;
     }
+    const idempotent = isIdempotent(options);
     const { id, type, payload, timestamp } = fields(message, '');
-    this.#call(() => this.#native.enqueue(id, type, payload, timestamp));
+    this.#call(() => this.#native.enqueue(id, type, payload, timestamp, idempotent));
   }
 
   /**
-   * Stores messages in one transaction: all or none. Returns how many.
+   * Stores messages in one transaction: all or none. Returns how many, with `idempotent` those
+   * included that were stored already.
    *
    * @throws {IpcError} as `enqueue()`; the text names the message that is to blame.
    */
-  enqueueMany(messages: readonly QueueMessage[]): number {
+  enqueueMany(messages: readonly QueueMessage[], options?: EnqueueOptions): number {
+    const idempotent = isIdempotent(options);
     if (!Array.isArray(messages)) {
       throw invalidArgument(`messages must be an array, not ${describe(messages)}`);
     }
     const batch = `[${messages.map((message, index) => record(message, ` ${index}`)).join(',')}]`;
-    return this.#call(() => this.#native.enqueueMany(batch));
+    return this.#call(() => this.#native.enqueueMany(batch, idempotent));
   }
 
   /**
@@ -245,37 +256,15 @@ export class SQLiteQueue {
    *
    * @throws {IpcError} as `enqueue()`; `ERR_IPC_QUEUE_FULL` when too much waits already.
    */
-  enqueueAsync(message: QueueMessage): Promise<void> {
-    let json: string;
+  enqueueAsync(message: QueueMessage, options?: EnqueueOptions): Promise<void> {
     try {
       this.#assertOpen();
-      json = record(message, '');
+      const idempotent = isIdempotent(options);
+      return this.#work.enqueue(record(message, ''), idempotent);
     } catch (error) {
       return Promise.reject(error);
     }
-    const first = this.#outgoing.length === 0;
-    const promise = this.#ticket(false);
-    if (first) {
-      this.#firstOutgoing = this.#lastTicket;
-      SETTLED.then(this.#sendOutgoing);
-    }
-    this.#outgoing.push(json);
-    return promise as Promise<void>;
   }
-
-  readonly #sendOutgoing = (): void => {
-    const batch = this.#outgoing;
-    if (batch.length === 0) return;
-    this.#outgoing = [];
-    const first = this.#firstOutgoing;
-    try {
-      this.#native.enqueueLater(first, `[${batch.join(',')}]`);
-    } catch (error) {
-      for (let index = 0; index < batch.length; index++) {
-        this.#take(first + index)?.reject(fromNative(error));
-      }
-    }
-  };
 
   /**
    * Unprocessed messages, oldest `timestamp` first. They are not claimed: a second call returns
@@ -391,7 +380,7 @@ export class SQLiteQueue {
    */
   close(): void {
     if (this.#closed) return;
-    this.#sendOutgoing();
+    this.#work.flush();
     this.#closed = true;
     this.#doorbells.clear();
     try {
@@ -399,13 +388,14 @@ export class SQLiteQueue {
     } catch (error) {
       throw fromNative(error);
     } finally {
-      if (this.#tickets.size === 0) this.#forget();
+      this.#forgetIfDone();
       if (this.#privateFile !== undefined) removePrivateFile(this.#privateFile);
     }
   }
 
   /** Closed, and nobody waits for the worker any more. */
-  #forget(): void {
+  #forgetIfDone(): void {
+    if (!this.#closed || !this.#work.isIdle) return;
     detach(this.#key);
     this.#native.forget();
   }
@@ -420,6 +410,12 @@ export class SQLiteQueue {
     return { dequeue, markProcessed, cleanup, open: (policy) => this.#source(policy) };
   }
 
+  /** What the delivery layer needs of the queue. @internal */
+  get [deliveryStore](): DeliveryStore {
+    this.#delivery ??= openDeliveryStore((run) => this.#call(() => run(this.#native)), this.#work);
+    return this.#delivery;
+  }
+
   #source(policy: RetryPolicy): MessageSource {
     this.#assertOpen();
     const native = this.#native;
@@ -427,12 +423,12 @@ export class SQLiteQueue {
     // depend on that: there the same work is done at once.
     const run = <T, Result>(
       now: () => T,
-      later: (ticket: number) => void,
+      later: (native: NativeQueue, ticket: number) => void,
       use: (answer: T) => Result,
     ): MaybePromise<Result> =>
       areTimersFaked()
         ? use(this.#call(now))
-        : this.#later(later).then((json) => use(JSON.parse(json as string) as T));
+        : this.#work.ask(later).then((json) => use(JSON.parse(json) as T));
     return {
       leases: true,
       settleCountMax: limits.settleCountMax,
@@ -440,7 +436,7 @@ export class SQLiteQueue {
         const attempts = attemptsMax(policy.maxAttempts);
         return run(
           () => JSON.parse(native.claim(limit, leaseMs, attempts)) as ClaimedMessage[],
-          (ticket) => native.claimLater(ticket, limit, leaseMs, attempts),
+          (native, ticket) => native.claimLater(ticket, limit, leaseMs, attempts),
           (claims) => claims,
         );
       },
@@ -457,7 +453,7 @@ export class SQLiteQueue {
         });
         return run(
           () => JSON.parse(native.settle(request)) as SettleAnswer,
-          (ticket) => native.settleLater(ticket, request),
+          (native, ticket) => native.settleLater(ticket, request),
           ({ stale, failed: outcomes }): SettleReport => {
             const all = [...completed, ...failed.map(({ claim }) => claim), ...released];
             const lost = new Set(stale.map((index) => all[index] as Claimed));
@@ -475,13 +471,13 @@ export class SQLiteQueue {
       extend: (claims, leaseMs) =>
         run(
           () => ids(claims).map(([id, token]) => native.extend(id, token, leaseMs)),
-          (ticket) => native.extendLater(ticket, JSON.stringify(ids(claims)), leaseMs),
+          (native, ticket) => native.extendLater(ticket, JSON.stringify(ids(claims)), leaseMs),
           (kept) => claims.filter((_, index) => !kept[index]),
         ),
       cleanup: (retentionHours = this.#retentionHours) =>
         run(
           () => native.cleanup(retentionHours),
-          (ticket) => native.cleanupLater(ticket, retentionHours),
+          (native, ticket) => native.cleanupLater(ticket, retentionHours),
           (deleted) => deleted,
         ),
       onDoorbell: (listener) => {
@@ -516,57 +512,23 @@ export class SQLiteQueue {
     }
   }
 
-  /** A promise for what the worker thread makes of the next ticket. */
-  #ticket(answered: boolean): Promise<unknown> {
-    this.#lastTicket++;
-    const ticket = this.#lastTicket;
-    this.#keepAlive.active = true;
-    return new Promise((resolve, reject) => {
-      this.#tickets.set(ticket, { answered, resolve, reject });
-    });
-  }
-
-  #later(begin: (ticket: number) => void): Promise<unknown> {
-    try {
-      this.#assertOpen();
-    } catch (error) {
-      return Promise.reject(error);
-    }
-    // Keeps the order: what was enqueued before is with the worker before.
-    this.#sendOutgoing();
-    const promise = this.#ticket(true);
-    const ticket = this.#lastTicket;
-    try {
-      begin(ticket);
-    } catch (error) {
-      this.#take(ticket)?.reject(fromNative(error));
-    }
-    return promise;
-  }
-
-  #take(ticket: number): Ticket | undefined {
-    const waiting = this.#tickets.get(ticket);
-    this.#tickets.delete(ticket);
-    if (this.#tickets.size === 0) {
-      this.#keepAlive.active = false;
-      if (this.#closed) this.#forget();
-    }
-    return waiting;
-  }
-
   readonly #endpoint: Endpoint = {
-    onCompleted: (ticket, code, value) => {
-      const waiting = this.#take(ticket);
-      if (code === null) waiting?.resolve(waiting.answered ? value : undefined);
-      else waiting?.reject(new IpcError(code, value));
-    },
+    onCompleted: (ticket, code, value) => this.#work.completed(ticket, code, value),
     onDoorbell: () => {
       for (const listener of this.#doorbells) listener();
     },
   };
 }
 
-const SETTLED = Promise.resolve();
+function isIdempotent(options: EnqueueOptions | undefined): boolean {
+  if (options === undefined) return false;
+  object('options', options);
+  const { idempotent = false } = options;
+  if (typeof idempotent !== 'boolean') {
+    throw invalidArgument(`idempotent must be true or false, not ${describe(idempotent)}`);
+  }
+  return idempotent;
+}
 
 /** The attempts that a caller allows, as a number for the core. */
 function attemptsAllowed(maxAttempts: unknown): number {
@@ -577,37 +539,6 @@ function attemptsAllowed(maxAttempts: unknown): number {
 /** `Infinity` has no form in JSON and none in the core, where 0 stands for "never". */
 function attemptsMax(attempts: number): number {
   return attempts === Number.POSITIVE_INFINITY ? 0 : attempts;
-}
-
-/** The columns of a message, its payload as JSON. */
-function fields(message: QueueMessage, which: string) {
-  object(`message${which}`, message);
-  const { id, type, payload, timestamp } = message;
-  if (!isText(id)) throw invalid(`message${which}: id`, 'a string of whole characters', id);
-  if (!isText(type)) throw invalid(`message${which}: type`, 'a string of whole characters', type);
-  if (typeof timestamp !== 'number') {
-    throw invalid(`message${which}: timestamp`, 'a number', timestamp);
-  }
-  let json: string | undefined;
-  try {
-    json = JSON.stringify(payload);
-  } catch (error) {
-    throw new IpcError(
-      'ERR_IPC_UNSERIALIZABLE',
-      `message${which}: payload cannot be stored as JSON: ${(error as Error)?.message}`,
-      { cause: error },
-    );
-  }
-  if (json === undefined) throw invalid(`message${which}: payload`, 'a JSON value', payload);
-  return { id, type, payload: json, timestamp };
-}
-
-/**
- * Whether it is a string that has a form in UTF-8. Half of a surrogate pair has none: it would
- * be stored as U+FFFD, and the id would be another one.
- */
-export function isText(value: unknown): value is string {
-  return typeof value === 'string' && !/\p{Surrogate}/u.test(value);
 }
 
 /** The ids among these that a stored message can have. */
@@ -623,15 +554,6 @@ function selected(ids: readonly string[] | undefined): string[] | undefined {
   return stored(ids);
 }
 
-/** A message in the form that the addon reads batches in. */
-function record(message: QueueMessage, which: string): string {
-  const { id, type, payload, timestamp } = fields(message, which);
-  if (!Number.isFinite(timestamp)) {
-    throw invalid(`message${which}: timestamp`, 'a finite number', timestamp);
-  }
-  return `{"id":${JSON.stringify(id)},"type":${JSON.stringify(type)},"payload":${payload},"timestamp":${timestamp}}`;
-}
-
 /** What went wrong, as text for people. */
 function reason(thrown: unknown): string {
   try {
@@ -640,13 +562,6 @@ function reason(thrown: unknown): string {
     // An object of the user's that has no text, or throws instead of giving it.
     return 'Unknown error';
   }
-}
-
-function invalid(what: string, expected: string, value: unknown): IpcError {
-  return new IpcError(
-    'ERR_IPC_INVALID_MESSAGE',
-    `${what} must be ${expected}, not ${describe(value)}`,
-  );
 }
 
 function hours(name: string, value: unknown, fallback: number): number {

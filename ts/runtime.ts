@@ -6,7 +6,8 @@ import {
   SQLiteQueuePoller,
   type SQLiteQueuePollerOptions,
 } from './poller.js';
-import { callNative, isText, SQLiteQueue, type SQLiteQueueConfig } from './queue.js';
+import { callNative, SQLiteQueue, type SQLiteQueueConfig } from './queue.js';
+import { isText } from './records.js';
 
 /** Options of {@link RuntimeDatabase}; beside the path, those of a `SQLiteQueue`. */
 export interface RuntimeDatabaseConfig extends Omit<SQLiteQueueConfig, 'dbPath'> {

@@ -19,6 +19,7 @@ export {
   type DeadLetter,
   type DeadLetterOptions,
   type Durability,
+  type EnqueueOptions,
   type FailOptions,
   type FailResult,
   type QueueConfig,

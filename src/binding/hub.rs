@@ -432,12 +432,6 @@ pub fn encode(
                     Err(error) => list.error(Some(&error))?,
                 }
             }
-            Told::Refused(queue, ticket, error) => {
-                list.begin(Kind::Completed, queue)?;
-                list.number(ticket as f64)?;
-                list.push(write_utf8(env, error.status.as_bytes(), true)?)?;
-                list.push(write_utf8(env, error.reason.as_bytes(), false)?)?;
-            }
             Told::Rung(queue) => list.begin(Kind::Doorbell, queue)?,
         }
     }

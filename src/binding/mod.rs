@@ -9,6 +9,7 @@
 //! - No `static` holds anything of an environment: workers come and go.
 //! - A panic becomes an error; it never unwinds into C.
 
+mod delivery;
 mod errors;
 mod event_loop;
 mod hub;

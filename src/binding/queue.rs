@@ -19,8 +19,8 @@ use super::text::read_utf8;
 use crate::error::{Code, Error};
 use crate::limits;
 use crate::queue::{
-    Doorbell, Durability, FailOutcome, Failure, NewMessage, Options, Owner, Reply, Request,
-    Selection, Settled, Settlement, Store, Worker, parse_messages,
+    Batch, Doorbell, Durability, FailOutcome, Failure, NewMessage, Options, Owner, Refused, Reply,
+    Request, Selection, Settled, Settlement, Store, Worker, parse_messages,
 };
 use crate::reactor::Key;
 use crate::validate::{self, Dialect};
@@ -127,17 +127,27 @@ impl NativeQueue {
         kind: String,
         payload: JsString<'_>,
         timestamp: f64,
+        idempotent: bool,
     ) -> errors::Result<()> {
         read_utf8(env.raw(), payload.raw(), &mut self.scratch)?;
         let store = self.store.as_mut().ok_or_else(closed)?.queue();
         let payload = utf8(&self.scratch)?;
         let message = NewMessage::new(id, kind, payload, timestamp).map_err(exception)?;
-        store.enqueue(&message).map_err(exception)
+        match idempotent {
+            true => store.enqueue_idempotent(&message),
+            false => store.enqueue(&message),
+        }
+        .map_err(exception)
     }
 
     /// `messages` is the JSON text of an array. All or none; returns how many.
     #[napi(catch_unwind)]
-    pub fn enqueue_many(&mut self, env: Env, messages: JsString<'_>) -> errors::Result<u32> {
+    pub fn enqueue_many(
+        &mut self,
+        env: Env,
+        messages: JsString<'_>,
+        idempotent: bool,
+    ) -> errors::Result<u32> {
         read_utf8(env.raw(), messages.raw(), &mut self.scratch)?;
         let store = self.store.as_mut().ok_or_else(closed)?.queue();
         let text = utf8(&self.scratch)?;
@@ -147,45 +157,38 @@ impl NativeQueue {
             }
         }
         let messages = parse_messages(text).map_err(exception)?;
-        store.enqueue_many(&messages).map_err(exception)?;
+        match idempotent {
+            true => store.enqueue_many_idempotent(&messages),
+            false => store.enqueue_many(&messages),
+        }
+        .map_err(exception)?;
         Ok(messages.len() as u32)
     }
 
-    /// Message `n` of the array `messages` is answered under the ticket `first_ticket + n`.
+    /// Stores the `count` messages of the JSON array `messages`, each by itself, in one commit.
+    /// Answers `[[place, code, text], …]` for those that were refused.
     #[napi(catch_unwind)]
     pub fn enqueue_later(
         &mut self,
         env: Env,
-        first_ticket: f64,
+        ticket: f64,
         messages: JsString<'_>,
+        count: u32,
+        idempotent: bool,
     ) -> errors::Result<()> {
-        let mut text = std::mem::take(&mut self.scratch);
+        let mut text = Vec::new();
         read_utf8(env.raw(), messages.raw(), &mut text)?;
-        let mut refused = Vec::new();
-        for (index, message) in split(utf8(&text)?)?.into_iter().enumerate() {
-            let ticket = first_ticket as u64 + index as u64;
-            let judged = self
-                .validate
-                .map_or(Ok(()), |dialect| check(message, dialect, None));
-            let submitted = judged.and_then(|()| {
-                // Read on the worker's thread, so that what is wrong with one message is its own.
-                self.submit(ticket, Request::Enqueue(format!("[{message}]")))
-            });
-            if let Err(error) = submitted {
-                refused.push((ticket, error));
-            }
-        }
-        self.scratch = text;
-        if refused.is_empty() {
-            return Ok(());
-        }
-        self.event_loop
-            .sources()
-            .borrow_mut()
-            .refuse(self.key, refused);
-        // The refusals wait for the next turn of the loop.
-        self.event_loop
-            .with_hub(|hub| drop(hub.reactor().waker().wake()))
+        // It waits, and what waits is counted by its length.
+        text.shrink_to_fit();
+        let messages = String::from_utf8(text)
+            .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))?;
+        let batch = Batch {
+            messages,
+            count: count as usize,
+            idempotent,
+            validate: self.validate,
+        };
+        self.submit(ticket as u64, Request::Enqueue(batch))
     }
 
     #[napi(catch_unwind)]
@@ -444,12 +447,12 @@ impl NativeQueue {
         })
     }
 
-    fn store(&mut self) -> errors::Result<&mut Store> {
+    pub(super) fn store(&mut self) -> errors::Result<&mut Store> {
         self.store.as_mut().map(Opened::queue).ok_or_else(closed)
     }
 
     /// Hands a request to the worker, which is started if there is none.
-    fn submit(&self, ticket: u64, request: Request) -> errors::Result<()> {
+    pub(super) fn submit(&self, ticket: u64, request: Request) -> errors::Result<()> {
         if self.store.is_none() {
             return Err(closed());
         }
@@ -482,12 +485,25 @@ impl Drop for NativeQueue {
 /// The value that a completed request resolves with, as JSON.
 pub fn answer(reply: &Reply) -> String {
     match reply {
-        Reply::Enqueued(count) => json!(count).to_string(),
+        Reply::Enqueued(refused) => refused_json(refused),
+        Reply::Handled => "null".to_owned(),
         Reply::Claimed { json, .. } => json.clone(),
         Reply::Settled(settled) => settled_json(settled),
         Reply::Extended(held) => json!(held).to_string(),
         Reply::Cleaned(count) => json!(count).to_string(),
     }
+}
+
+/// `[[place, code, text], …]` of the messages that were not stored.
+fn refused_json(refused: &[Refused]) -> String {
+    if refused.is_empty() {
+        return "[]".to_owned();
+    }
+    let refused: Vec<_> = refused
+        .iter()
+        .map(|refused| json!([refused.place, refused.code, refused.text]))
+        .collect();
+    json!(refused).to_string()
 }
 
 /// `stale` holds places in the sequence of completed, failed and released claims.

@@ -13,8 +13,6 @@ use crate::reactor::{Key, Reactor, Signal};
 pub enum Told {
     /// A request of this queue is done.
     Completed(Key, Completion),
-    /// A request of this queue was not even begun.
-    Refused(Key, u64, napi::Error<String>),
     /// Some process wrote to this queue's file.
     Rung(Key),
 }
@@ -64,21 +62,12 @@ impl QueueSources {
 #[derive(Default)]
 pub struct Sources {
     queues: HashMap<Key, QueueSources>,
-    refused: Vec<Told>,
 }
 
 impl Sources {
     /// The sources of one queue, which are made when there are none.
     pub fn of(&mut self, queue: Key) -> &mut QueueSources {
         self.queues.entry(queue).or_default()
-    }
-
-    /// Tells at the next wake-up that these requests failed, each with its ticket.
-    pub fn refuse(&mut self, queue: Key, requests: Vec<(u64, napi::Error<String>)>) {
-        let told = requests
-            .into_iter()
-            .map(|(ticket, error)| Told::Refused(queue, ticket, error));
-        self.refused.extend(told);
     }
 
     /// Forgets a queue.
@@ -90,7 +79,7 @@ impl Sources {
 
     /// What there is to tell after these signals.
     pub fn collect(&mut self, signals: &[Signal]) -> Vec<Told> {
-        let mut told = std::mem::take(&mut self.refused);
+        let mut told = Vec::new();
         for signal in signals {
             match signal {
                 Signal::Woken => {

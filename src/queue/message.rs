@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Code, Error, Result};
 use crate::limits;
+use crate::validate::{self, Dialect};
 
 /// A message that can be stored: the rules hold by construction.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,11 +113,7 @@ impl<'a> NewMessage<'a> {
 /// `InvalidMessage`, naming the field and, in a batch of several, the index of the message. A
 /// batch is accepted as a whole or not at all.
 pub fn parse_messages(text: &str) -> Result<Vec<NewMessage<'_>>> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let elements = reader
-        .deserialize_seq(ElementsVisitor)
-        .and_then(|elements| reader.end().map(|()| elements))
-        .map_err(|error| invalid(format!("The messages are not a JSON array: {error}.")))?;
+    let elements = elements(text)?;
     let count = elements.len();
     elements
         .into_iter()
@@ -128,6 +125,42 @@ pub fn parse_messages(text: &str) -> Result<Vec<NewMessage<'_>>> {
             })
         })
         .collect()
+}
+
+/// As [`parse_messages`], but each message is accepted or refused by itself.
+///
+/// # Errors
+/// `InvalidMessage` when the text is not a JSON array.
+pub fn parse_each(text: &str) -> Result<Vec<Result<NewMessage<'_>>>> {
+    Ok(elements(text)?
+        .into_iter()
+        .map(|element| element.into_message().map_err(invalid))
+        .collect())
+}
+
+/// As [`parse_each`], of messages that have to satisfy the schema too.
+///
+/// # Errors
+/// Those of [`parse_each`].
+pub fn parse_valid(text: &str, dialect: Dialect) -> Result<Vec<Result<NewMessage<'_>>>> {
+    let raw: Vec<&RawValue> = serde_json::from_str(text)
+        .map_err(|error| invalid(format!("The messages are not a JSON array: {error}.")))?;
+    let judge = |message: &'_ RawValue| {
+        validate::validate_json(&validate::QUEUE_MESSAGE, message.get().as_bytes(), dialect)
+    };
+    let judged = raw.into_iter().map(judge);
+    Ok(judged
+        .zip(parse_each(text)?)
+        .map(|(verdict, message)| verdict.map_err(Error::from).and(message))
+        .collect())
+}
+
+fn elements(text: &str) -> Result<Vec<Element<'_>>> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    reader
+        .deserialize_seq(ElementsVisitor)
+        .and_then(|elements| reader.end().map(|()| elements))
+        .map_err(|error| invalid(format!("The messages are not a JSON array: {error}.")))
 }
 
 fn invalid(text: impl Into<Cow<'static, str>>) -> Error {

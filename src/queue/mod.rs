@@ -8,6 +8,7 @@
 //! | `store` | one connection: enqueue, dequeue, mark processed |
 //! | `claim`, `owner`, `clock` | leases: who holds a message, until when |
 //! | `dead` | dead letters |
+//! | `handled` | ids that were handled, wherever their message came from |
 //! | `upkeep` | cleanup, statistics, compaction |
 //! | `worker` | one thread with its own store: group commit |
 //! | `doorbell` | notice of other processes' writes |
@@ -26,6 +27,7 @@ mod claim;
 mod clock;
 mod dead;
 mod doorbell;
+mod handled;
 mod message;
 mod open;
 mod owner;
@@ -46,13 +48,13 @@ pub use claim::{Claimed, FailOutcome, Failure, Settled, Settlement};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use dead::Selection;
 pub use doorbell::Doorbell;
-pub use message::{NewMessage, parse_messages};
+pub use message::{NewMessage, parse_each, parse_messages, parse_valid};
 pub use owner::{Owner, is_dead};
 pub(crate) use schema::{Extension, foreign};
 pub use store::Store;
 pub(crate) use store::{Rollback, Writing};
 pub use upkeep::Stats;
-pub use worker::{Completion, Reply, Request, Wake, Worker};
+pub use worker::{Batch, Completion, Refused, Reply, Request, Wake, Worker};
 
 /// What a commit of an enqueue survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -48,7 +48,7 @@ const KNOWN: [(&str, &[&str]); 3] = [
 const VERSIONS: (&str, &[&str]) = ("schema_version", &["version", "applied_at", "description"]);
 
 /// Tables of the queue alone, with the columns that this code names.
-const OWN: [(&str, &[&str]); 3] = [
+const OWN: [(&str, &[&str]); 4] = [
     (
         "message_claim",
         &[
@@ -65,16 +65,19 @@ const OWN: [(&str, &[&str]); 3] = [
         "message_dead_letter",
         &["message_id", "attempts", "reason", "error", "died_at"],
     ),
+    ("message_handled", &["message_id", "handled_at"]),
     ("message_meta", &["key", "value"]),
 ];
 
 /// Everything that `schema.sql` creates.
-const OBJECTS: [&str; 6] = [
+const OBJECTS: [&str; 8] = [
     "message_queue",
     "idx_message_queue_processed",
     "idx_message_queue_cleanup",
     "message_claim",
     "message_dead_letter",
+    "message_handled",
+    "idx_message_handled_at",
     "message_meta",
 ];
 

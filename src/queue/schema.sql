@@ -36,6 +36,14 @@ CREATE TABLE IF NOT EXISTS message_dead_letter (
   died_at    INTEGER NOT NULL  -- ms since 1970
 ) WITHOUT ROWID;
 
+-- Ids that a consumer has handled, whether or not their message ever came to this file, so that
+-- another copy is recognised. Cleanup forgets them after the retention.
+CREATE TABLE IF NOT EXISTS message_handled (
+  message_id TEXT PRIMARY KEY NOT NULL,
+  handled_at INTEGER NOT NULL  -- s since 1970, of the newest copy
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS idx_message_handled_at ON message_handled (handled_at);
+
 -- 'token' is the newest token that was handed out.
 CREATE TABLE IF NOT EXISTS message_meta (
   key   TEXT PRIMARY KEY NOT NULL,

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
 use super::clock::{Clock, SystemClock};
@@ -12,7 +13,7 @@ use super::message::NewMessage;
 use super::row::{self, Flaw, Timestamp};
 use super::schema::Extension;
 use super::{Durability, Options, dead, open};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::limits;
 
 /// One connection to a queue's file. Every method is synchronous and may wait
@@ -112,6 +113,17 @@ impl Store {
         self.write(self.durability, |writing| insert(writing.conn, message))
     }
 
+    /// As [`Store::enqueue`], but a message that is stored already counts as stored, whatever its
+    /// state: the same id, type, payload text and timestamp.
+    ///
+    /// # Errors
+    /// `IdConflict` when another message is stored under the id.
+    pub fn enqueue_idempotent(&mut self, message: &NewMessage<'_>) -> Result<()> {
+        self.write(self.durability, |writing| {
+            insert_idempotent(writing.conn, message)
+        })
+    }
+
     /// Stores all of them in one transaction, or none.
     ///
     /// # Errors
@@ -121,25 +133,51 @@ impl Store {
             return Ok(());
         }
         self.write(self.durability, |writing| {
-            insert_many(writing.conn, messages)
+            insert_many(writing.conn, messages, insert)
         })
     }
 
-    /// Stores several batches in one transaction, each with an outcome of its own: a batch is
-    /// stored as a whole or not at all, and a duplicate in one does not touch the others.
+    /// [`Store::enqueue_many`] in the manner of [`Store::enqueue_idempotent`].
+    ///
+    /// # Errors
+    /// As [`Store::enqueue_idempotent`]; the text names the message that could not be stored.
+    pub fn enqueue_many_idempotent(&mut self, messages: &[NewMessage<'_>]) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.write(self.durability, |writing| {
+            insert_many(writing.conn, messages, insert_idempotent)
+        })
+    }
+
+    /// Stores messages in one transaction, each with an outcome of its own: a duplicate does not
+    /// touch the others. `true` beside a message: as [`Store::enqueue_idempotent`].
     ///
     /// # Errors
     /// The transaction failed as a whole: nothing is stored, or, when only the commit reported
     /// the failure, it is not known what is.
-    pub fn enqueue_group(&mut self, batches: &[&[NewMessage<'_>]]) -> Result<Vec<Result<()>>> {
-        if batches.iter().all(|batch| batch.is_empty()) {
-            return Ok(batches.iter().map(|_| Ok(())).collect());
+    pub fn enqueue_each(
+        &mut self,
+        messages: &[(&NewMessage<'_>, bool)],
+    ) -> Result<Vec<Result<()>>> {
+        if messages.is_empty() {
+            return Ok(Vec::new());
         }
         self.write(self.durability, |writing| {
-            batches
-                .iter()
-                .map(|batch| insert_apart(writing.conn, batch))
-                .collect()
+            let mut outcomes = Vec::with_capacity(messages.len());
+            for &(message, idempotent) in messages {
+                let outcome = match idempotent {
+                    true => insert_idempotent(writing.conn, message),
+                    false => insert(writing.conn, message),
+                };
+                match outcome {
+                    // Anything else ends the transaction.
+                    Err(error) if !is_duplicate(&error) => return Err(error),
+                    // SQLite has undone this statement alone.
+                    outcome => outcomes.push(outcome),
+                }
+            }
+            Ok(outcomes)
         })
     }
 
@@ -299,7 +337,52 @@ fn insert(conn: &Connection, message: &NewMessage<'_>) -> Result<()> {
     forget_claim(conn, message.id())
 }
 
-fn insert_many(conn: &Connection, messages: &[NewMessage<'_>]) -> Result<()> {
+/// As [`insert`]; a message that is there already counts as inserted.
+fn insert_idempotent(conn: &Connection, message: &NewMessage<'_>) -> Result<()> {
+    let outcome = insert(conn, message);
+    match &outcome {
+        Err(error) if is_duplicate(error) => {}
+        _ => return outcome,
+    }
+    if is_stored(conn, message)? {
+        return Ok(());
+    }
+    Err(Error::rule(
+        Code::IdConflict,
+        format!(
+            "Another message is stored under the id {:?}: its type, payload or timestamp differs.",
+            message.id()
+        ),
+    ))
+}
+
+/// Whether exactly this message is stored, in whatever state.
+fn is_stored(conn: &Connection, message: &NewMessage<'_>) -> Result<bool> {
+    let mut statement = conn.prepare_cached(
+        "SELECT type, payload, timestamp FROM message_queue WHERE message_id = ?1",
+    )?;
+    let mut rows = statement.query([message.id()])?;
+    let Some(row) = rows.next()? else {
+        return Ok(false);
+    };
+    let is = |column, text: &str| -> Result<bool> {
+        Ok(match row.get_ref(column)? {
+            // Old processes may store either.
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes == text.as_bytes(),
+            _ => false,
+        })
+    };
+    let timestamp = Timestamp::of_column(row.get_ref(2)?).map(Timestamp::as_f64);
+    Ok(is(0, message.kind())?
+        && is(1, message.payload())?
+        && timestamp == Some(message.timestamp()))
+}
+
+fn insert_many(
+    conn: &Connection,
+    messages: &[NewMessage<'_>],
+    insert: fn(&Connection, &NewMessage<'_>) -> Result<()>,
+) -> Result<()> {
     for (index, message) in messages.iter().enumerate() {
         insert(conn, message).map_err(|error| match messages.len() {
             1 => error,
@@ -309,36 +392,16 @@ fn insert_many(conn: &Connection, messages: &[NewMessage<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Stores one batch inside a transaction that goes on. The inner result is the batch's own; the
-/// outer one ends the transaction.
-fn insert_apart(conn: &Connection, batch: &[NewMessage<'_>]) -> Result<Result<()>> {
-    // SQLite undoes a single statement by itself.
-    let several = batch.len() > 1;
-    if several {
-        conn.prepare_cached("SAVEPOINT batch")?.execute([])?;
-    }
-    let outcome = insert_many(conn, batch);
-    match &outcome {
-        Err(error) if !is_constraint(error) => return outcome.map(Ok),
-        Err(_) if several => {
-            conn.prepare_cached("ROLLBACK TO batch")?.execute([])?;
-        }
-        _ => {}
-    }
-    if several {
-        conn.prepare_cached("RELEASE batch")?.execute([])?;
-    }
-    Ok(outcome)
-}
-
-/// Adds to SQLite's text which message of a batch it is about; the code stays.
+/// Adds to the text which message of a batch it is about; the code stays.
 fn locate(error: Error, index: usize, count: usize, id: &str) -> Error {
+    let place = format!("(at index {index} of {count}, id {id:?})");
     match error {
         Error::Sqlite(rusqlite::Error::SqliteFailure(code, text)) => {
             let text = text.unwrap_or_else(|| code.to_string());
-            let text = format!("{text} (at index {index} of {count}, id {id:?})");
+            let text = format!("{text} {place}");
             Error::Sqlite(rusqlite::Error::SqliteFailure(code, Some(text)))
         }
+        Error::Rule { code, message } => Error::rule(code, format!("{message} {place}")),
         other => other,
     }
 }
@@ -349,9 +412,15 @@ pub(super) fn forget_claim(conn: &Connection, id: &str) -> Result<()> {
     Ok(())
 }
 
-fn is_constraint(error: &Error) -> bool {
-    matches!(error, Error::Sqlite(error)
-        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation))
+/// Whether an insert failed because of what is stored already.
+fn is_duplicate(error: &Error) -> bool {
+    match error {
+        Error::Rule { code, .. } => *code == Code::IdConflict,
+        Error::Sqlite(error) => {
+            error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+        }
+        Error::System { .. } => false,
+    }
 }
 
 #[cfg(test)]

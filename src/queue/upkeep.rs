@@ -36,6 +36,7 @@ pub struct Stats {
 impl Store {
     /// Deletes processed messages that were processed more than `retention_hours` ago; with 0,
     /// all of them. Messages that are not settled and dead letters stay. Returns how many.
+    /// Ids that were remembered as handled are forgotten after the same time.
     ///
     /// Rows are deleted in transactions of [`limits::CHUNK_ROWS`], so that writers are not kept
     /// waiting.
@@ -99,11 +100,14 @@ impl Store {
                 Ok(count)
             })?;
         }
-        let more = rowids.len() == limits::CHUNK_ROWS;
-        if !more {
-            self.prune()?;
+        if rowids.len() == limits::CHUNK_ROWS {
+            return Ok((count, true));
         }
-        Ok((count, more))
+        if self.forget_handled_chunk((retention > 0).then_some(cutoff))? {
+            return Ok((count, true));
+        }
+        self.prune()?;
+        Ok((count, false))
     }
 
     /// Drops what is known of messages that old processes settled or deleted.

@@ -13,6 +13,7 @@
 //! Every request that was submitted is answered once, whatever happens to the thread's work: a
 //! failed commit answers all of its requests, a panic those that it took along.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +27,7 @@ use super::message::{self, NewMessage};
 use super::{Options, Owner, Store};
 use crate::error::{Code, Error, Result};
 use crate::limits;
+use crate::validate::Dialect;
 
 /// Called when the mailbox is no longer empty, on the worker's thread. It must return soon and
 /// not call the worker.
@@ -34,9 +36,9 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 /// Work for the worker.
 #[derive(Debug, Clone)]
 pub enum Request {
-    /// Store the messages of a JSON array, all or none; answered once they are committed. See
-    /// [`super::parse_messages`]; the text is read on the worker's thread.
-    Enqueue(String),
+    /// Store messages, each by itself; answered once they are committed. The text is read on the
+    /// worker's thread.
+    Enqueue(Batch),
     /// See [`Store::claim_json`].
     Claim {
         /// Messages at most.
@@ -55,6 +57,13 @@ pub enum Request {
         /// Length of the lease from now, in milliseconds.
         lease_ms: u64,
     },
+    /// See [`Store::mark_handled`], and with `remember` [`Store::remember_handled`].
+    Handled {
+        /// Of the messages.
+        ids: Vec<String>,
+        /// Whether to remember the ids.
+        remember: bool,
+    },
     /// See [`Store::cleanup`].
     Cleanup {
         /// Hours that processed messages stay.
@@ -65,6 +74,19 @@ pub enum Request {
     Panic,
 }
 
+/// Messages that arrive together.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The JSON text of an array, see [`super::parse_each`].
+    pub messages: String,
+    /// How many there are.
+    pub count: usize,
+    /// See [`Store::enqueue_idempotent`].
+    pub idempotent: bool,
+    /// Whether they have to satisfy the schema too, as this zod judges.
+    pub validate: Option<Dialect>,
+}
+
 impl Request {
     /// Whether claims may be lost while it waits. It concerns claims that were answered before,
     /// so that no request that still waits has a part in it.
@@ -72,11 +94,20 @@ impl Request {
         matches!(self, Request::Settle(_) | Request::Extend { .. })
     }
 
+    /// For how many requests it counts.
+    fn weight(&self) -> usize {
+        match self {
+            Request::Enqueue(batch) => batch.count.max(1),
+            _ => 1,
+        }
+    }
+
     /// Bytes of memory that the request pins while it waits, without its fixed part.
     fn bytes(&self) -> usize {
         let claims = |claims: &[(String, i64)]| claims.iter().map(|(id, _)| id.len() + 32).sum();
         match self {
-            Request::Enqueue(text) => text.len(),
+            Request::Enqueue(batch) => batch.messages.len(),
+            Request::Handled { ids, .. } => ids.iter().map(|id| id.len() + 24).sum(),
             Request::Settle(settlement) => {
                 let failures: usize = settlement
                     .fail
@@ -96,8 +127,8 @@ impl Request {
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// [`Request::Enqueue`]: committed, so many messages.
-    Enqueued(usize),
+    /// [`Request::Enqueue`]: committed, but for these.
+    Enqueued(Vec<Refused>),
     /// [`Request::Claim`].
     Claimed {
         /// See [`Store::claim_json`].
@@ -109,8 +140,31 @@ pub enum Reply {
     Settled(Settled),
     /// [`Request::Extend`]: whether each claim is still held.
     Extended(Vec<bool>),
+    /// [`Request::Handled`].
+    Handled,
     /// [`Request::Cleanup`]: how many messages were deleted.
     Cleaned(u64),
+}
+
+/// A message of a batch that was not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place in the batch.
+    pub place: usize,
+    /// See [`Error::code`].
+    pub code: Cow<'static, str>,
+    /// Why, for people.
+    pub text: String,
+}
+
+impl Refused {
+    fn new(place: usize, error: &Error) -> Self {
+        Refused {
+            place,
+            code: error.code(),
+            text: error.to_string(),
+        }
+    }
 }
 
 /// The outcome of one request.
@@ -130,6 +184,8 @@ pub struct Worker {
 
 struct Envelope {
     ticket: u64,
+    /// For how many requests it counts: the number of its messages, if it has any.
+    weight: usize,
     bytes: usize,
     request: Request,
     /// Messages that a cleanup has deleted in earlier turns.
@@ -141,6 +197,8 @@ struct Shared {
     /// Taken away when nobody wants to be woken any more. Held during the call, so that no call
     /// is under way once it was taken away.
     wake: Mutex<Option<Wake>>,
+    /// Requests that were not answered, by their weight.
+    pending: AtomicUsize,
     pending_bytes: AtomicUsize,
     /// Requests that were not begun are answered with `QueueClosed`.
     discard: AtomicBool,
@@ -175,6 +233,7 @@ impl Worker {
         let shared = Arc::new(Shared {
             mailbox: Mutex::default(),
             wake: Mutex::new(Some(wake)),
+            pending: AtomicUsize::new(0),
             pending_bytes: AtomicUsize::new(0),
             discard: AtomicBool::new(false),
             finished: Mutex::new(false),
@@ -207,36 +266,40 @@ impl Worker {
         let Some(sender) = &self.sender else {
             return Err(closed());
         };
-        let bytes = request.bytes();
-        let before = self.shared.pending_bytes.fetch_add(bytes, Ordering::AcqRel);
-        // Only new messages are refused: settling those that are there makes room.
+        let (weight, bytes) = (request.weight(), request.bytes());
+        // Only new messages are refused for their number or size: settling those that are there
+        // makes room.
         let grows = matches!(request, Request::Enqueue(_));
+        let shared = &self.shared;
+        let waiting = shared.pending.fetch_add(weight, Ordering::AcqRel);
+        let before = shared.pending_bytes.fetch_add(bytes, Ordering::AcqRel);
         let max = limits::PENDING_BYTES_MAX as usize;
         let outcome = if grows && before > 0 && before + bytes > max {
             Err(full(format!(
                 "{before} bytes wait for the queue's worker; with {bytes} more it would be over \
                  the limit of {max}."
             )))
+        } else if grows && waiting > 0 && waiting + weight > limits::PENDING_REQUESTS_MAX {
+            Err(too_many(waiting))
         } else {
             sender
                 .try_send(Envelope {
                     ticket,
+                    weight,
                     bytes,
                     request,
                     cleaned: 0,
                 })
                 .map_err(|error| match error {
-                    mpsc::error::TrySendError::Full(_) => full(format!(
-                        "{} requests wait for the queue's worker, which is the limit.",
-                        limits::PENDING_REQUESTS_MAX
-                    )),
+                    mpsc::error::TrySendError::Full(_) => too_many(waiting),
                     mpsc::error::TrySendError::Closed(_) => {
                         Error::rule(Code::Internal, "The queue's worker has ended unexpectedly.")
                     }
                 })
         };
         if outcome.is_err() {
-            self.shared.pending_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            shared.pending.fetch_sub(weight, Ordering::AcqRel);
+            shared.pending_bytes.fetch_sub(bytes, Ordering::AcqRel);
         }
         outcome
     }
@@ -295,6 +358,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn closed() -> Error {
     Error::rule(Code::QueueClosed, "The queue is closed.")
+}
+
+fn too_many(waiting: usize) -> Error {
+    full(format!(
+        "{waiting} requests wait for the queue's worker; the limit is {}.",
+        limits::PENDING_REQUESTS_MAX
+    ))
 }
 
 fn full(text: String) -> Error {
@@ -370,7 +440,9 @@ impl Thread {
                 Err(error) => group.iter().map(|_| Err(repeat(&error))).collect(),
             }
         };
+        let weight: usize = group.iter().map(|envelope| envelope.weight).sum();
         let bytes: usize = group.iter().map(|envelope| envelope.bytes).sum();
+        self.shared.pending.fetch_sub(weight, Ordering::AcqRel);
         self.shared.pending_bytes.fetch_sub(bytes, Ordering::AcqRel);
         let completions = group
             .iter()
@@ -408,8 +480,14 @@ impl Thread {
 
 /// One result per request.
 fn work(store: &mut Store, group: &[Envelope], owner: &Owner) -> Vec<Result<Reply>> {
-    if matches!(group, [first, ..] if matches!(first.request, Request::Enqueue(_))) {
-        return enqueue_all(store, group);
+    match group {
+        [first, ..] if matches!(first.request, Request::Enqueue(_)) => {
+            return enqueue_all(store, group);
+        }
+        [first, ..] if matches!(first.request, Request::Handled { .. }) => {
+            return handle_all(store, group);
+        }
+        _ => {}
     }
     group
         .iter()
@@ -417,52 +495,131 @@ fn work(store: &mut Store, group: &[Envelope], owner: &Owner) -> Vec<Result<Repl
         .collect()
 }
 
-/// All enqueues up to the next other request, or that request alone.
+/// Requests that share a commit: enqueues up to the next other request, within the limits of one
+/// commit, or handled ids likewise; else one request alone.
 fn next_group(waiting: &mut VecDeque<Envelope>) -> Option<Vec<Envelope>> {
-    let is_enqueue = |envelope: &Envelope| matches!(envelope.request, Request::Enqueue(_));
-    let enqueues = waiting
-        .iter()
-        .take_while(|envelope| is_enqueue(envelope))
-        .count();
-    let count = enqueues.max(1).min(waiting.len());
-    (count > 0).then(|| waiting.drain(..count).collect())
+    let first = waiting.front()?;
+    let kind = std::mem::discriminant(&first.request);
+    let shares = matches!(first.request, Request::Enqueue(_) | Request::Handled { .. });
+    let (mut count, mut weight, mut bytes) = (0, 0, 0);
+    for envelope in waiting.iter() {
+        weight += envelope.weight;
+        bytes += envelope.bytes;
+        let fits = weight <= limits::GROUP_REQUESTS_MAX && bytes <= limits::GROUP_BYTES_MAX;
+        let joins = shares && std::mem::discriminant(&envelope.request) == kind && fits;
+        if count > 0 && !joins {
+            break;
+        }
+        count += 1;
+    }
+    Some(waiting.drain(..count).collect())
 }
 
-/// Group commit: one transaction, an outcome for each.
-fn enqueue_all(store: &mut Store, group: &[Envelope]) -> Vec<Result<Reply>> {
-    // Those that cannot be read are answered without the others noticing.
-    let parsed: Vec<Result<Vec<NewMessage<'_>>>> = group
-        .iter()
-        .map(|envelope| match &envelope.request {
-            Request::Enqueue(text) => message::parse_messages(text),
-            _ => Err(Error::rule(Code::Internal, "A group holds enqueues only.")),
-        })
-        .collect();
-    let batches: Vec<&[NewMessage<'_>]> = parsed
-        .iter()
-        .filter_map(|batch| batch.as_deref().ok())
-        .collect();
-    let mut outcomes = match store.enqueue_group(&batches) {
-        Ok(outcomes) => outcomes,
-        Err(error) => batches.iter().map(|_| Err(repeat(&error))).collect(),
+/// One transaction, which all of them share.
+fn handle_all(store: &mut Store, group: &[Envelope]) -> Vec<Result<Reply>> {
+    let (mut marked, mut remembered) = (Vec::new(), Vec::new());
+    for envelope in group {
+        if let Request::Handled { ids, remember } = &envelope.request {
+            let list = if *remember {
+                &mut remembered
+            } else {
+                &mut marked
+            };
+            list.extend(ids.iter().map(String::as_str));
+        }
     }
-    .into_iter();
-    parsed
-        .into_iter()
-        .map(|batch| {
-            let count = batch?.len();
-            // As many outcomes as batches that could be read.
-            outcomes
-                .next()
-                .unwrap_or(Ok(()))
-                .map(|()| Reply::Enqueued(count))
+    let outcome = store.settle_handled(&marked, &remembered);
+    group
+        .iter()
+        .map(|_| match &outcome {
+            Ok(_) => Ok(Reply::Handled),
+            Err(error) => Err(repeat(error)),
         })
         .collect()
 }
 
+/// Group commit: one transaction, an outcome for each message.
+fn enqueue_all(store: &mut Store, group: &[Envelope]) -> Vec<Result<Reply>> {
+    let parsed: Vec<Result<Parsed<'_>>> = group.iter().map(parse).collect();
+    let messages: Vec<(&NewMessage<'_>, bool)> = parsed
+        .iter()
+        .flatten()
+        .flat_map(|batch| {
+            batch
+                .messages
+                .iter()
+                .map(|(_, message)| (message, batch.idempotent))
+        })
+        .collect();
+    let outcomes = store.enqueue_each(&messages);
+    let (mut outcomes, failure) = match outcomes {
+        Ok(outcomes) => (outcomes.into_iter(), None),
+        Err(error) => (Vec::new().into_iter(), Some(error)),
+    };
+    parsed
+        .into_iter()
+        .map(|batch| {
+            let Parsed {
+                messages,
+                mut refused,
+                ..
+            } = batch?;
+            match &failure {
+                Some(error) if refused.is_empty() => return Err(repeat(error)),
+                Some(error) => {
+                    refused.extend(
+                        messages
+                            .iter()
+                            .map(|(place, _)| Refused::new(*place, error)),
+                    );
+                }
+                None => {
+                    // As many outcomes as messages that could be read.
+                    let outcomes = messages.iter().zip(&mut outcomes);
+                    refused.extend(outcomes.filter_map(|((place, _), outcome)| {
+                        outcome.err().map(|error| Refused::new(*place, &error))
+                    }));
+                }
+            }
+            Ok(Reply::Enqueued(refused))
+        })
+        .collect()
+}
+
+/// A batch as its messages, each with its place, and those that cannot be stored.
+struct Parsed<'a> {
+    messages: Vec<(usize, NewMessage<'a>)>,
+    refused: Vec<Refused>,
+    idempotent: bool,
+}
+
+fn parse(envelope: &Envelope) -> Result<Parsed<'_>> {
+    let Request::Enqueue(batch) = &envelope.request else {
+        return Err(Error::rule(Code::Internal, "A group holds enqueues only."));
+    };
+    let mut parsed = Parsed {
+        messages: Vec::new(),
+        refused: Vec::new(),
+        idempotent: batch.idempotent,
+    };
+    let judged = match batch.validate {
+        Some(dialect) => message::parse_valid(&batch.messages, dialect),
+        None => message::parse_each(&batch.messages),
+    };
+    for (place, message) in judged?.into_iter().enumerate() {
+        match message {
+            Ok(message) => parsed.messages.push((place, message)),
+            Err(error) => parsed.refused.push(Refused::new(place, &error)),
+        }
+    }
+    Ok(parsed)
+}
+
 fn work_alone(store: &mut Store, request: &Request, owner: &Owner) -> Result<Reply> {
     Ok(match *request {
-        Request::Enqueue(_) => return Err(Error::rule(Code::Internal, "Enqueues come in groups.")),
+        Request::Enqueue(_) | Request::Handled { .. } => {
+            return Err(Error::rule(Code::Internal, "Such requests come in groups."));
+        }
         Request::Claim {
             limit,
             lease_ms,

@@ -1,6 +1,7 @@
 //! What goes in comes out.
 
 use super::*;
+use crate::queue::Owner;
 use crate::queue::testing::{Folder, message};
 
 #[test]
@@ -75,19 +76,100 @@ fn a_group_commits_around_its_duplicates() {
     let folder = Folder::new();
     let mut store = folder.store();
     store.enqueue(&message("a", 1)).expect("new");
-    let batches: [&[NewMessage<'_>]; 5] = [
-        &[message("b", 1)],
-        &[message("c", 1), message("a", 1), message("d", 1)],
-        &[message("a", 1)],
-        &[],
-        &[message("e", 1), message("f", 1)],
+    let messages = [
+        (message("b", 1), false),
+        (message("a", 1), false),
+        (message("a", 1), true),
+        (message("a", 2), true),
+        (message("b", 1), true),
+        (message("c", 1), false),
     ];
-    let outcomes = store
-        .enqueue_group(&batches)
-        .expect("the transaction commits");
-    let stored: Vec<bool> = outcomes.iter().map(Result::is_ok).collect();
-    assert_eq!(stored, [true, false, false, true, true]);
-    assert_eq!(folder.ids(&mut store), ["a", "b", "e", "f"]);
+    let each: Vec<_> = messages.iter().map(|(one, again)| (one, *again)).collect();
+    let outcomes = store.enqueue_each(&each).expect("the transaction commits");
+    let codes: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().map_err(|error| error.code().into_owned()))
+        .collect();
+    let refused = |code: &str| Err(code.to_owned());
+    assert_eq!(
+        codes,
+        [
+            Ok(&()),
+            refused("SQLITE_CONSTRAINT_PRIMARYKEY"),
+            Ok(&()),
+            refused("ERR_IPC_ID_CONFLICT"),
+            Ok(&()),
+            Ok(&()),
+        ]
+    );
+    assert_eq!(folder.ids(&mut store), ["a", "b", "c"]);
+    assert!(store.enqueue_each(&[]).expect("nothing to do").is_empty());
+}
+
+#[test]
+fn what_is_stored_already_counts_as_stored_whatever_its_state() {
+    let one = || NewMessage::new("a", "t", r#"{"x":1}"#, 1.5).expect("valid");
+    type Step = fn(&mut Store, &Owner);
+    let states: [(&str, Step); 5] = [
+        ("pending", |_, _| {}),
+        ("claimed", |store, owner| {
+            store.claim(1, 60_000, 0, owner).expect("free");
+        }),
+        ("processed", |store, _| {
+            store.mark_processed("a").expect("there");
+        }),
+        ("dead", |store, _| {
+            let sql = "UPDATE message_queue SET processed = 2";
+            store.conn.execute_batch(sql).expect("ours");
+        }),
+        ("payload as a blob, by an old process", |store, _| {
+            let sql = "UPDATE message_queue SET payload = CAST(payload AS BLOB)";
+            store.conn.execute_batch(sql).expect("ours");
+        }),
+    ];
+    for (state, step) in states {
+        let folder = Folder::new();
+        let (mut store, owner) = (folder.store(), Owner::new());
+        store.enqueue_idempotent(&one()).expect("new");
+        step(&mut store, &owner);
+        let before = store.stats().expect("readable");
+        store.enqueue_idempotent(&one()).expect(state);
+        store.enqueue_many_idempotent(&[one(), one()]).expect(state);
+        let after = store.stats().expect("readable");
+        assert_eq!(
+            (after.pending, after.claimed),
+            (before.pending, before.claimed),
+            "{state}"
+        );
+        assert_eq!(
+            (after.processed, after.dead),
+            (before.processed, before.dead),
+            "{state}"
+        );
+        let others = [
+            NewMessage::new("a", "u", r#"{"x":1}"#, 1.5),
+            NewMessage::new("a", "t", r#"{"x":2}"#, 1.5),
+            NewMessage::new("a", "t", r#"{"x":1}"#, 1.25),
+        ];
+        for other in others {
+            let other = other.expect("valid");
+            let error = store.enqueue_idempotent(&other).expect_err(state);
+            assert_eq!(error.code(), "ERR_IPC_ID_CONFLICT");
+            let error = store
+                .enqueue_many_idempotent(&[message("b", 1), other])
+                .expect_err(state);
+            assert_eq!(error.code(), "ERR_IPC_ID_CONFLICT");
+            assert!(
+                error.to_string().ends_with("(at index 1 of 2, id \"a\")"),
+                "{error}"
+            );
+        }
+        let rows: i64 = store
+            .conn
+            .query_row("SELECT count(*) FROM message_queue", [], |row| row.get(0))
+            .expect("readable");
+        assert_eq!(rows, 1, "all or nothing");
+    }
 }
 
 #[test]

@@ -64,7 +64,28 @@ fn batch(ids: &[&str]) -> Request {
         .iter()
         .map(|id| format!(r#"{{"id":"{id}","type":"t","payload":null,"timestamp":1}}"#))
         .collect();
-    Request::Enqueue(format!("[{}]", messages.join(",")))
+    let count = messages.len();
+    enqueue(format!("[{}]", messages.join(",")), count)
+}
+
+fn enqueue(messages: String, count: usize) -> Request {
+    Request::Enqueue(Batch {
+        messages,
+        count,
+        idempotent: false,
+        validate: None,
+    })
+}
+
+/// The places of messages that were not stored, with their codes.
+fn refused(completion: &Completion) -> Vec<(usize, &str)> {
+    match &completion.result {
+        Ok(Reply::Enqueued(refused)) => refused
+            .iter()
+            .map(|refused| (refused.place, refused.code.as_ref()))
+            .collect(),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A request that changes nothing.
@@ -103,7 +124,7 @@ fn enqueues_that_wait_share_a_commit_and_keep_their_own_outcomes() {
     desk.ask(1, batch(&["a"]));
     desk.ask(2, batch(&["b", "c"]));
     desk.ask(3, batch(&["d", "a", "e"]));
-    desk.ask(4, Request::Enqueue("[{}]".to_owned()));
+    desk.ask(4, enqueue("[{},7]".to_owned(), 2));
     desk.ask(5, batch(&["a"]));
     desk.ask(6, batch(&[]));
     desk.ask(7, batch(&["f"]));
@@ -115,24 +136,26 @@ fn enqueues_that_wait_share_a_commit_and_keep_their_own_outcomes() {
         answers.extend(desk.wait());
     }
     let duplicate = "SQLITE_CONSTRAINT_PRIMARYKEY";
-    assert_eq!(
-        codes(&answers),
-        named([
-            (1, "ok"),
-            (2, "ok"),
-            (3, duplicate),
-            (4, "ERR_IPC_INVALID_MESSAGE"),
-            (5, duplicate),
-            (6, "ok"),
-            (7, "ok"),
-            (8, "ok"),
-        ])
-    );
-    assert!(matches!(answers[1].result, Ok(Reply::Enqueued(2))));
+    let invalid = "ERR_IPC_INVALID_MESSAGE";
+    let tickets: Vec<u64> = answers.iter().map(|answer| answer.ticket).collect();
+    assert_eq!(tickets, [1, 2, 3, 4, 5, 6, 7, 8]);
+    let expected: [&[(usize, &str)]; 7] = [
+        &[],
+        &[],
+        &[(1, duplicate)],
+        &[(0, invalid), (1, invalid)],
+        &[(0, duplicate)],
+        &[],
+        &[],
+    ];
+    for (answer, expected) in answers.iter().zip(expected) {
+        assert_eq!(refused(answer), expected, "{}", answer.ticket);
+    }
     assert!(
-        matches!(answers[7].result, Ok(Reply::Claimed { count: 4, .. })),
+        matches!(answers[7].result, Ok(Reply::Claimed { count: 6, .. })),
         "{answers:?}"
     );
+    assert_eq!(desk.worker.shared.pending.load(Ordering::Acquire), 0);
     assert_eq!(desk.worker.shared.pending_bytes.load(Ordering::Acquire), 0);
 }
 
@@ -213,6 +236,95 @@ fn a_cleanup_gives_way_and_leases_come_first() {
     assert_eq!(tickets, [4, 5, 2, 3, 1]);
     let cleaned = answers.pop().expect("five").result;
     assert_eq!(cleaned.expect("free"), Reply::Cleaned(count as u64));
+}
+
+#[test]
+fn a_commit_is_bounded_and_a_batch_is_not_divided() {
+    let of = |count: usize, bytes: usize| enqueue(" ".repeat(bytes), count);
+    let handled = || Request::Handled {
+        ids: vec!["a".to_owned()],
+        remember: true,
+    };
+    let (most, half) = (limits::GROUP_REQUESTS_MAX, limits::GROUP_BYTES_MAX / 2);
+    let requests = [
+        of(most, 1),
+        of(1, 1),
+        of(most - 2, 1),
+        of(2, 1),
+        of(1, half),
+        of(1, half * 3),
+        handled(),
+        handled(),
+        nothing(),
+        nothing(),
+    ];
+    let mut waiting: VecDeque<Envelope> = requests
+        .into_iter()
+        .map(|request| Envelope {
+            ticket: 0,
+            weight: request.weight(),
+            bytes: request.bytes(),
+            request,
+            cleaned: 0,
+        })
+        .collect();
+    let mut sizes = Vec::new();
+    while let Some(group) = next_group(&mut waiting) {
+        sizes.push(group.len());
+    }
+    assert_eq!(sizes, [1, 2, 2, 1, 2, 1, 1]);
+}
+
+#[test]
+fn what_was_handled_elsewhere_is_settled_after_what_was_stored_before() {
+    let folder = Folder::new();
+    let (desk, go_on) = held_up(&folder);
+    let handled = |ids: &[&str], remember| Request::Handled {
+        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        remember,
+    };
+    desk.ask(1, batch(&["a", "b", "c"]));
+    desk.ask(2, handled(&["a", "x"], false));
+    desk.ask(3, handled(&["b", "y"], true));
+    desk.ask(4, claim(9));
+    go_on();
+    let mut answers = Vec::new();
+    while answers.len() < 4 {
+        answers.extend(desk.wait());
+    }
+    assert_eq!(
+        codes(&answers),
+        named([(1, "ok"), (2, "ok"), (3, "ok"), (4, "ok")])
+    );
+    let Ok(Reply::Claimed { ref json, count: 1 }) = answers[3].result else {
+        panic!("{answers:?}")
+    };
+    assert!(json.contains(r#""id":"c""#), "{json}");
+    let mut store = folder.store();
+    let among = store
+        .handled_among(&["a", "b", "c", "x", "y"])
+        .expect("readable");
+    assert_eq!(among, [0, 1, 4]);
+}
+
+#[test]
+fn a_batch_that_must_obey_the_schema_is_judged_message_by_message() {
+    let folder = Folder::new();
+    let desk = Desk::open(folder.options());
+    let text = r#"[{"id":"a","type":"t","payload":1,"timestamp":1},
+        {"id":"b","type":"t","payload":1,"timestamp":-1},
+        {"id":"c","type":"t","timestamp":1}]"#;
+    desk.ask(
+        1,
+        Request::Enqueue(Batch {
+            messages: text.to_owned(),
+            count: 3,
+            idempotent: false,
+            validate: Some(Dialect::ZOD_4),
+        }),
+    );
+    let invalid = "ERR_IPC_INVALID_MESSAGE";
+    assert_eq!(refused(&desk.wait()[0]), [(1, invalid), (2, invalid)]);
 }
 
 #[test]
@@ -303,7 +415,7 @@ fn a_lock_that_stays_makes_every_request_of_the_group_busy() {
 fn what_waits_is_bounded_by_bytes_and_by_number() {
     let folder = Folder::new();
     let (desk, go_on) = held_up(&folder);
-    let padded = |bytes: usize| Request::Enqueue(" ".repeat(bytes));
+    let padded = |bytes: usize| enqueue(" ".repeat(bytes), 1);
     let max = limits::PENDING_BYTES_MAX as usize;
     desk.ask(1, padded(max + 1));
     let error = desk

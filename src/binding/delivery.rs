@@ -1,0 +1,53 @@
+//! What the delivery layer needs of a queue: more methods of `NativeQueue`. Ids cross the boundary
+//! as the JSON text of an array.
+
+use napi_derive::napi;
+
+use super::errors::{self, exception};
+use super::queue::{NativeQueue, from_json};
+use crate::queue::Request;
+
+#[napi]
+impl NativeQueue {
+    /// Marks the messages with these ids as processed, and remembers the ids if asked to.
+    #[napi(catch_unwind)]
+    pub fn handled_later(
+        &mut self,
+        ticket: f64,
+        ids: String,
+        remember: bool,
+    ) -> errors::Result<()> {
+        let ids = from_json(&ids)?;
+        self.submit(ticket as u64, Request::Handled { ids, remember })
+    }
+
+    /// The places of the ids that were handled.
+    #[napi(catch_unwind)]
+    pub fn handled_among(&mut self, ids: String) -> errors::Result<Vec<u32>> {
+        let ids: Vec<String> = from_json(&ids)?;
+        let places = self.store()?.handled_among(&ids).map_err(exception)?;
+        Ok(numbers(places))
+    }
+
+    /// The places of the ids whose message is pending.
+    #[napi(catch_unwind)]
+    pub fn pending_among(&mut self, ids: String) -> errors::Result<Vec<u32>> {
+        let ids: Vec<String> = from_json(&ids)?;
+        let places = self.store()?.pending_among(&ids).map_err(exception)?;
+        Ok(numbers(places))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn newest_pending(&mut self) -> errors::Result<i64> {
+        self.store()?.newest_pending().map_err(exception)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn has_pending_up_to(&mut self, number: i64) -> errors::Result<bool> {
+        self.store()?.has_pending_up_to(number).map_err(exception)
+    }
+}
+
+fn numbers(places: Vec<usize>) -> Vec<u32> {
+    places.into_iter().map(|place| place as u32).collect()
+}

@@ -1,0 +1,288 @@
+//! Ids that were handled, whichever way their message came: what recognises another copy.
+//!
+//! A message may come by the queue and by another channel. Whoever handles it there says so here;
+//! its row, if there is one, counts as processed from then on, and its id stays known for as long
+//! as processed messages do.
+
+use rusqlite::{Connection, params};
+
+use super::Durability;
+use super::store::{self, Store, Writing};
+use crate::error::Result;
+use crate::limits;
+
+/// Numbers of pending rows, oldest first. A pending row has no `processed_at` unless somebody
+/// has put one there by hand, so that this index, made for the cleanup, holds them by rowid.
+const NEWEST: &str = "SELECT max(rowid) FROM message_queue INDEXED BY idx_message_queue_cleanup
+     WHERE processed = 0 AND processed_at IS NULL";
+const UP_TO: &str = "SELECT 1 FROM message_queue INDEXED BY idx_message_queue_cleanup
+     WHERE processed = 0 AND processed_at IS NULL AND rowid <= ?1 LIMIT 1";
+/// As the two above, of rows that somebody has given a `processed_at`: usually none.
+const NEWEST_ODD: &str = "SELECT max(rowid) FROM message_queue INDEXED BY idx_message_queue_cleanup
+     WHERE processed = 0 AND processed_at IS NOT NULL";
+const UP_TO_ODD: &str = "SELECT 1 FROM message_queue INDEXED BY idx_message_queue_cleanup
+     WHERE processed = 0 AND processed_at IS NOT NULL AND rowid <= ?1 LIMIT 1";
+
+impl Store {
+    /// Marks pending messages as processed, whoever has claimed them: such a claim is stale then.
+    /// Messages in another state, and ids without one, are left as they are. Returns how many
+    /// were marked.
+    pub fn mark_handled(&mut self, ids: &[impl AsRef<str>]) -> Result<u64> {
+        self.settle_handled(ids, &[])
+    }
+
+    /// As [`Store::mark_handled`], and remembers every id, until [`Store::cleanup`] forgets it.
+    /// An id that is remembered already is so for the full time again.
+    pub fn remember_handled(&mut self, ids: &[impl AsRef<str>]) -> Result<u64> {
+        self.settle_handled(&[], ids)
+    }
+
+    /// [`Store::mark_handled`] and [`Store::remember_handled`] in one transaction.
+    pub(super) fn settle_handled<Id: AsRef<str>>(
+        &mut self,
+        marked: &[Id],
+        remembered: &[Id],
+    ) -> Result<u64> {
+        if marked.is_empty() && remembered.is_empty() {
+            return Ok(0);
+        }
+        self.write(Durability::Normal, |writing| {
+            let mut count = 0;
+            for id in marked.iter().chain(remembered) {
+                count += u64::from(settle(writing, id.as_ref())?);
+            }
+            for id in remembered {
+                record(writing.conn, id.as_ref(), writing.unix_seconds())?;
+            }
+            Ok(count)
+        })
+    }
+
+    /// Which of `ids`, by their places, are remembered as handled or belong to a message that is
+    /// processed.
+    pub fn handled_among(&mut self, ids: &[impl AsRef<str>]) -> Result<Vec<usize>> {
+        self.among(
+            ids,
+            "SELECT 1 FROM message_handled WHERE message_id = ?1
+             UNION ALL
+             SELECT 1 FROM message_queue WHERE message_id = ?1 AND processed = 1",
+        )
+    }
+
+    /// Which of `ids`, by their places, belong to a message that is still to be delivered.
+    pub fn pending_among(&mut self, ids: &[impl AsRef<str>]) -> Result<Vec<usize>> {
+        self.among(
+            ids,
+            "SELECT 1 FROM message_queue WHERE message_id = ?1 AND processed = 0",
+        )
+    }
+
+    fn among(&mut self, ids: &[impl AsRef<str>], sql: &str) -> Result<Vec<usize>> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut places = Vec::new();
+        for (place, id) in ids.iter().enumerate() {
+            if statement.exists([id.as_ref()])? {
+                places.push(place);
+            }
+        }
+        Ok(places)
+    }
+
+    /// A number of the newest message that is to be delivered: whatever is stored later has a
+    /// larger one for as long as this message is there. 0: there is none.
+    pub fn newest_pending(&mut self) -> Result<i64> {
+        let mut newest = 0;
+        for sql in [NEWEST, NEWEST_ODD] {
+            let found: Option<i64> = self
+                .conn
+                .prepare_cached(sql)?
+                .query_row([], |row| row.get(0))?;
+            newest = newest.max(found.unwrap_or(0));
+        }
+        Ok(newest)
+    }
+
+    /// Whether a message is to be delivered whose number is not above this one.
+    pub fn has_pending_up_to(&mut self, number: i64) -> Result<bool> {
+        for sql in [UP_TO, UP_TO_ODD] {
+            if self.conn.prepare_cached(sql)?.exists([number])? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Forgets ids that were handled before `cutoff`, in seconds since 1970, all if there is
+    /// none: one transaction of [`limits::CHUNK_ROWS`]. Returns whether more are left.
+    pub(super) fn forget_handled_chunk(&mut self, cutoff: Option<i64>) -> Result<bool> {
+        let cutoff = cutoff.unwrap_or(i64::MAX);
+        // Found outside of the transaction: most calls find nothing, and take no lock.
+        let ids = self
+            .conn
+            .prepare_cached(
+                "SELECT message_id FROM message_handled WHERE handled_at < ?1 LIMIT ?2",
+            )?
+            .query_map(params![cutoff, limits::CHUNK_ROWS as i64], |row| row.get(0))?
+            .collect::<rusqlite::Result<Vec<String>>>()?;
+        if !ids.is_empty() {
+            self.write(Durability::Normal, |writing| {
+                let mut forget = writing.conn.prepare_cached(
+                    "DELETE FROM message_handled WHERE message_id = ?1 AND handled_at < ?2",
+                )?;
+                for id in &ids {
+                    forget.execute(params![id, cutoff])?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(ids.len() == limits::CHUNK_ROWS)
+    }
+}
+
+/// Whether a pending message was marked.
+fn settle(writing: &Writing<'_>, id: &str) -> Result<bool> {
+    let count = writing
+        .conn
+        .prepare_cached(
+            "UPDATE message_queue SET processed = 1, processed_at = ?2
+             WHERE message_id = ?1 AND processed = 0",
+        )?
+        .execute(params![id, writing.unix_seconds()])?;
+    if count > 0 {
+        store::forget_claim(writing.conn, id)?;
+    }
+    Ok(count > 0)
+}
+
+fn record(conn: &Connection, id: &str, unix_seconds: i64) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO message_handled (message_id, handled_at) VALUES (?1, ?2)
+         ON CONFLICT (message_id) DO UPDATE SET handled_at = excluded.handled_at",
+    )?
+    .execute(params![id, unix_seconds])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Owner;
+    use super::super::testing::{Folder, message};
+    use super::*;
+
+    #[test]
+    fn only_pending_messages_are_marked_and_their_claims_are_stale() {
+        let folder = Folder::new();
+        let (mut store, owner) = (folder.store(), Owner::new());
+        for (index, id) in (1..).zip(["claimed", "pending", "processed", "dead"]) {
+            store.enqueue(&message(id, index)).expect("new");
+        }
+        store.mark_processed("processed").expect("there");
+        store
+            .conn
+            .execute_batch("UPDATE message_queue SET processed = 2 WHERE message_id = 'dead'")
+            .expect("ours");
+        let claim = store.claim(1, 60_000, 0, &owner).expect("free").remove(0);
+        let ids = ["claimed", "pending", "processed", "dead", "unknown"];
+        assert_eq!(store.pending_among(&ids).expect("readable"), [0, 1]);
+        assert_eq!(store.handled_among(&ids).expect("readable"), [2]);
+        assert_eq!(store.mark_handled(&ids).expect("free"), 2);
+        assert_eq!(store.pending_among(&ids).expect("readable"), [0; 0]);
+        assert_eq!(store.handled_among(&ids).expect("readable"), [0, 1, 2]);
+        assert_eq!(
+            store.complete(&[(claim.id, claim.token)]).expect("free"),
+            [false]
+        );
+        let stats = store.stats().expect("readable");
+        assert_eq!((stats.processed, stats.dead, stats.pending), (3, 1, 0));
+        assert_eq!(store.mark_handled(&[""; 0]).expect("nothing to do"), 0);
+    }
+
+    #[test]
+    fn ids_are_remembered_for_the_retention_counted_from_the_newest_copy() {
+        let folder = Folder::new();
+        let mut store = folder.store();
+        store.enqueue(&message("row", 1)).expect("new");
+        let ids = ["early", "row", "again"];
+        assert_eq!(store.remember_handled(&ids).expect("free"), 1);
+        folder.clock.advance(3_600_000);
+        store.remember_handled(&["again"]).expect("free");
+        store.cleanup(1.0).expect("free");
+        assert_eq!(store.handled_among(&ids).expect("readable"), [0, 1, 2]);
+        folder.clock.advance(1_000);
+        assert_eq!(
+            store.cleanup(1.0).expect("free"),
+            1,
+            "the row alone is counted"
+        );
+        assert_eq!(store.handled_among(&ids).expect("readable"), [2]);
+        // The calendar was set back: by it, the id will be handled in the future.
+        folder.clock.set_unix_ms(0);
+        store.cleanup(0.001).expect("free");
+        assert_eq!(store.handled_among(&ids).expect("readable"), [2]);
+        store.cleanup(0.0).expect("free");
+        assert_eq!(store.handled_among(&ids).expect("readable"), [0; 0]);
+    }
+
+    #[test]
+    fn more_ids_than_one_chunk_are_forgotten() {
+        let folder = Folder::new();
+        let mut store = folder.store();
+        let count = limits::CHUNK_ROWS * 2 + 1;
+        let ids: Vec<String> = (0..count).map(|index| index.to_string()).collect();
+        store.remember_handled(&ids).expect("free");
+        assert_eq!(store.handled_among(&ids).expect("readable").len(), count);
+        store.cleanup(0.0).expect("free");
+        assert!(store.handled_among(&ids).expect("readable").is_empty());
+    }
+
+    #[test]
+    fn numbers_tell_what_was_there_before() {
+        let folder = Folder::new();
+        let mut store = folder.store();
+        assert_eq!(store.newest_pending().expect("readable"), 0);
+        assert!(!store.has_pending_up_to(i64::MAX).expect("readable"));
+        // Their timestamps say the opposite of their order.
+        for (index, id) in ["a", "b", "c"].into_iter().enumerate() {
+            store.enqueue(&message(id, 9 - index as u32)).expect("new");
+        }
+        store.mark_processed("c").expect("there");
+        let number = store.newest_pending().expect("readable");
+        assert_eq!(number, 2);
+        store.enqueue(&message("d", 1)).expect("new");
+        assert_eq!(store.newest_pending().expect("readable"), 4);
+        store.mark_processed("a").expect("there");
+        assert!(store.has_pending_up_to(number).expect("b is there"));
+        // As nobody but a person at the file leaves it.
+        store
+            .conn
+            .execute_batch("UPDATE message_queue SET processed_at = 1 WHERE message_id = 'b'")
+            .expect("ours");
+        assert!(store.has_pending_up_to(number).expect("b is there"));
+        store.mark_processed("b").expect("there");
+        assert!(!store.has_pending_up_to(number).expect("d is newer"));
+        store.mark_processed("d").expect("there");
+        assert_eq!(store.newest_pending().expect("readable"), 0);
+    }
+
+    #[test]
+    fn every_lookup_is_a_search_of_an_index() {
+        let folder = Folder::new();
+        let store = folder.store();
+        for sql in [NEWEST, UP_TO] {
+            let plan: Vec<String> = store
+                .conn
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .and_then(|mut statement| {
+                    let count = statement.parameter_count();
+                    let values = rusqlite::params_from_iter(vec![1; count]);
+                    statement.query_map(values, |row| row.get(3))?.collect()
+                })
+                .expect("a statement");
+            let bounded = sql == NEWEST || plan[0].contains("rowid<?");
+            assert!(
+                plan.len() == 1 && plan[0].starts_with("SEARCH") && bounded,
+                "{plan:?}"
+            );
+        }
+    }
+}

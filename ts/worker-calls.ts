@@ -1,0 +1,172 @@
+import { fromNative, IpcError } from './errors.js';
+import { KeepAlive } from './event-loop.js';
+import { limits } from './limits.js';
+import type { NativeQueue } from './native.js';
+
+/** Whoever waits for the worker thread. */
+interface Waiting {
+  done(answer: string): void;
+  failed(error: IpcError): void;
+}
+
+/** `[place, code, text]` of a message that was not stored. */
+type Refused = [place: number, code: string, text: string];
+
+/** Messages that go to the worker thread together, and the promises for them. */
+class Batch implements Waiting {
+  readonly idempotent: boolean;
+  readonly #records: string[] = [];
+  readonly #settle: { resolve: () => void; reject: (error: unknown) => void }[] = [];
+  #length = 0;
+
+  constructor(idempotent: boolean) {
+    this.idempotent = idempotent;
+  }
+
+  /** Whether it is as large as one commit should be. */
+  get isFull(): boolean {
+    return this.count >= limits.groupRequestsMax || this.#length >= limits.groupBytesMax;
+  }
+
+  get count(): number {
+    return this.#records.length;
+  }
+
+  add(record: string): Promise<void> {
+    this.#records.push(record);
+    this.#length += record.length;
+    return new Promise((resolve, reject) => {
+      this.#settle.push({ resolve, reject });
+    });
+  }
+
+  /** The JSON text of an array. */
+  toJSON(): string {
+    return `[${this.#records.join(',')}]`;
+  }
+
+  done(answer: string): void {
+    const refused = JSON.parse(answer) as Refused[];
+    const errors = new Map(
+      refused.map(([place, code, text]) => [place, new IpcError(code, text)] as const),
+    );
+    for (const [place, { resolve, reject }] of this.#settle.entries()) {
+      const error = errors.get(place);
+      if (error === undefined) resolve();
+      else reject(error);
+    }
+  }
+
+  failed(error: IpcError): void {
+    // An error of its own for each: whoever catches one may add to it.
+    for (const { reject } of this.#settle) reject(new IpcError(error.code, error.message));
+  }
+}
+
+const SETTLED = Promise.resolve();
+
+/**
+ * What a queue asked of its worker thread, and who waits for it. Requests reach the thread in the
+ * order of the calls. The process stays alive while one is not answered.
+ */
+export class WorkerCalls {
+  readonly #native: NativeQueue;
+  readonly #assertOpen: () => void;
+  readonly #onIdle: () => void;
+  readonly #keepAlive = new KeepAlive();
+  readonly #waiting = new Map<number, Waiting>();
+  #lastTicket = 0;
+  /** Messages of this tick. */
+  #outgoing: Batch | undefined;
+
+  /** `assertOpen` throws once the queue is closed; `onIdle` is called when nobody waits any more. */
+  constructor(native: NativeQueue, assertOpen: () => void, onIdle: () => void) {
+    this.#native = native;
+    this.#assertOpen = assertOpen;
+    this.#onIdle = onIdle;
+  }
+
+  get isIdle(): boolean {
+    return this.#waiting.size === 0;
+  }
+
+  /** Stores the record with others of this tick. */
+  enqueue(record: string, idempotent: boolean): Promise<void> {
+    let batch = this.#outgoing;
+    if (batch === undefined || batch.isFull || batch.idempotent !== idempotent) {
+      if (batch === undefined) SETTLED.then(this.flush);
+      else this.flush();
+      batch = new Batch(idempotent);
+      this.#outgoing = batch;
+    }
+    return batch.add(record);
+  }
+
+  /** Stores the records in one commit, now. */
+  store(records: readonly string[], idempotent: boolean): Promise<void>[] {
+    if (records.length === 0) return [];
+    this.flush();
+    const batch = new Batch(idempotent);
+    const promises = records.map((record) => batch.add(record));
+    this.#send(batch);
+    return promises;
+  }
+
+  /** Hands over the messages of this tick. */
+  readonly flush = (): void => {
+    const batch = this.#outgoing;
+    if (batch === undefined) return;
+    this.#outgoing = undefined;
+    this.#send(batch);
+  };
+
+  /** Asks for something else; `begin` hands the request over. Resolves with the answer's JSON. */
+  ask(begin: (native: NativeQueue, ticket: number) => void): Promise<string> {
+    // Keeps the order: what was enqueued before is with the worker before.
+    this.flush();
+    return new Promise((resolve, reject) => {
+      this.#begin({ done: resolve, failed: reject }, begin);
+    });
+  }
+
+  /** The worker thread's answer. */
+  completed(ticket: number, code: string | null, value: string): void {
+    const waiting = this.#take(ticket);
+    if (code === null) waiting?.done(value);
+    else waiting?.failed(new IpcError(code, value));
+  }
+
+  #send(batch: Batch): void {
+    this.#begin(batch, (native, ticket) => {
+      native.enqueueLater(ticket, batch.toJSON(), batch.count, batch.idempotent);
+    });
+  }
+
+  #begin(waiting: Waiting, begin: (native: NativeQueue, ticket: number) => void): void {
+    try {
+      this.#assertOpen();
+    } catch (error) {
+      waiting.failed(error as IpcError);
+      return;
+    }
+    this.#lastTicket++;
+    const ticket = this.#lastTicket;
+    this.#waiting.set(ticket, waiting);
+    this.#keepAlive.active = true;
+    try {
+      begin(this.#native, ticket);
+    } catch (error) {
+      this.#take(ticket)?.failed(fromNative(error));
+    }
+  }
+
+  #take(ticket: number): Waiting | undefined {
+    const waiting = this.#waiting.get(ticket);
+    this.#waiting.delete(ticket);
+    if (this.#waiting.size === 0) {
+      this.#keepAlive.active = false;
+      this.#onIdle();
+    }
+    return waiting;
+  }
+}
