@@ -570,6 +570,20 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
   }
 }
 
+/**
+ * Says at once what `connect()` would say of a path that no attempt can make right.
+ *
+ * @throws {IpcError} `ERR_IPC_PATH_TOO_LONG`, `ERR_IPC_INVALID_ARGUMENT`.
+ */
+export function checkSocketPath(path: string): void {
+  try {
+    const hub = nativeHub();
+    hub.dropClient(hub.client({ path }));
+  } catch (error) {
+    throw fromNative(error);
+  }
+}
+
 /** A message that `send()` waits for. */
 class Send implements Unacknowledged {
   number = 0;

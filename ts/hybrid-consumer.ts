@@ -1,3 +1,4 @@
+import { checkSocketPath } from './client.js';
 import { Deliveries, type Delivery } from './deliveries.js';
 import { deliveryStore } from './delivery-store.js';
 import { DuplicateGate } from './duplicate-gate.js';
@@ -168,6 +169,7 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
     this.#gate = new DuplicateGate(window);
     this.#config = { ...config };
     text('dbPath', config.dbPath);
+    checkSocketPath(text('socketPath', config.socketPath));
     // The other options are checked by whom they are for.
     void this.#newServer();
     void this.#newPoller(NO_QUEUE, () => {});
@@ -286,9 +288,7 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
   #open(handle: HybridMessageHandler): Parts {
     const { dbPath, retentionHours } = this.#config;
     const queue = new SQLiteQueue({ dbPath, retentionHours });
-    const log = this.#isDurable
-      ? new HandledLog((queue as unknown as Record<symbol, never>)[deliveryStore] as never)
-      : undefined;
+    const log = this.#isDurable ? new HandledLog(queue[deliveryStore]) : undefined;
     const intake = new MessageIntake(this.#gate, log, this.#concurrency, this.#counts, {
       handle: handle as Handle,
       duplicate: (message, info) => this.tell('duplicate', message as IPCMessage, info),

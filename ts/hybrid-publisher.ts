@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { SocketLevel } from './ack-sender.js';
-import { ackSender, UnixSocketClient } from './client.js';
+import { ackSender, checkSocketPath, UnixSocketClient } from './client.js';
 import { type DeliveryStore, deliveryStore } from './delivery-store.js';
 import { Emitter } from './emitter.js';
 import { DeliveryError, IpcError, invalidArgument } from './errors.js';
@@ -129,6 +129,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
       connectTimeout,
       reconnect: false,
     }).unref();
+    checkSocketPath(socketPath);
     this.#client.on('disconnect', (error) => {
       if (error !== undefined) this.#disconnected(error);
     });

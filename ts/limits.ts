@@ -14,6 +14,7 @@ interface Limits {
   readonly legacyPollMs: number;
   readonly errorTextBytesMax: number;
   readonly payloadBytesMax: number;
+  readonly nameBytesMax: number;
   readonly consumerConcurrency: number;
   readonly dedupWindow: number;
   readonly gateIdLengthMax: number;

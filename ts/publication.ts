@@ -1,7 +1,8 @@
 import type { SocketLevel, Unacknowledged } from './ack-sender.js';
 import { IpcError } from './errors.js';
+import { limits } from './limits.js';
 import { describe, object } from './options.js';
-import { isText } from './queue.js';
+import { isText } from './records.js';
 
 /** A message to publish: the columns of the queue, of which two are made when they are missing. */
 export interface PublishableMessage {
@@ -117,8 +118,8 @@ export function recordOf(
     }
   }
   const { id = newId(), type, payload = null, timestamp = Date.now() } = fields;
-  if (!isText(id) || id === '') throw invalid(wanted('id', 'a non-empty string', id));
-  if (!isText(type) || type === '') throw invalid(wanted('type', 'a non-empty string', type));
+  if (!isName(id)) throw invalid(wanted('id', NAME, id));
+  if (!isName(type)) throw invalid(wanted('type', NAME, type));
   if (!Number.isFinite(timestamp)) {
     throw invalid(wanted('timestamp', 'a finite number', timestamp));
   }
@@ -133,6 +134,15 @@ export function recordOf(
     if (error instanceof IpcError) throw error;
     throw unserializable(error);
   }
+}
+
+const NAME = `a non-empty string of at most ${limits.nameBytesMax} bytes`;
+
+/** What the queue takes as an id and as a type. */
+function isName(value: unknown): value is string {
+  if (!isText(value) || value === '') return false;
+  const max = limits.nameBytesMax;
+  return value.length * 3 <= max || Buffer.byteLength(value) <= max;
 }
 
 function plain(message: object): PublishableMessage {
