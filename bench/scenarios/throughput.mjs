@@ -1,0 +1,113 @@
+// One-way throughput of one client: windows of 256 sends are awaited; a round ends when the
+// receiver has handled all. The floor is `JSON.stringify` and `JSON.parse` of the same messages.
+import { Countdown, cpuMeter, now } from '../lib/clock.mjs';
+import { pool } from '../lib/messages.mjs';
+import { atLeast, atMost } from '../lib/metrics.mjs';
+import { sendWindows, subject } from '../lib/subject.mjs';
+
+const SIZES = [
+  { label: '200 B', bytes: 200, count: 100_000, faster: 3, cpu: 1.6 },
+  { label: '2 KB', bytes: 2_000, count: 30_000, faster: 1.5, cpu: 1.2 },
+  { label: '20 KB', bytes: 20_000, count: 4_000, faster: 1.5, cpu: 1.2 },
+  { label: '1 MB', bytes: 1_000_000, count: 256, faster: 2, cpu: 1.2, slow: true },
+];
+
+export const scenario = {
+  name: 'throughput',
+  title: 'One-way throughput',
+  file: import.meta.url,
+  cases({ quick }) {
+    const sizes = SIZES.map(({ label, bytes, count, faster, cpu, slow }) => ({
+      label,
+      params: { bytes, count: quick || slow ? count : count * 2 },
+      subjects: [
+        'ours',
+        'plain',
+        { name: 'json', params: { count: Math.ceil(count / 4) } },
+        ...peers(bytes, count),
+      ],
+      rounds: quick && slow ? 3 : undefined,
+      targets: [atLeast(faster, 'rate', 'plain'), atMost(cpu, 'cpu', 'json')],
+    }));
+    const text = {
+      label: '2 KB, several scripts',
+      params: { bytes: 2_000, count: 30_000, shape: 'text' },
+      subjects: ['ours', 'plain', 'json'],
+    };
+    return quick ? sizes : [...sizes, text];
+  },
+  children,
+  round,
+};
+
+/** Long messages are left out: node-ipc searches all its text anew at every read. */
+function peers(bytes, count) {
+  if (bytes > 2_000) return [];
+  const few = Math.min(count / 2, 2_000_000 / bytes);
+  return [
+    { name: 'node-ipc', params: { count: few } },
+    { name: 'zeromq', params: { count: count / 2 } },
+  ];
+}
+
+export function children(_params, name) {
+  return name === 'json' ? { sender: 1 } : { receiver: 1, sender: 1 };
+}
+
+export async function round({ receiver, sender }, { count }) {
+  await receiver?.call('expect', count);
+  const [sent, handled] = await Promise.all([
+    sender.call('send', count),
+    receiver?.call('handled'),
+  ]);
+  const cpu = (sent.cpu + (handled?.cpu ?? 0)) / count;
+  // What takes no way has no speed to compare.
+  if (handled === undefined) return { cpu };
+  return { rate: (count / (handled.at - sent.started)) * 1e6, cpu };
+}
+
+export const roles = {
+  async receiver({ subject: name, socketPath }) {
+    const countdown = new Countdown();
+    let cpu;
+    const { listen } = await subject(name);
+    await listen(socketPath, { onMessage: async () => countdown.hit() });
+    return {
+      expect(count) {
+        countdown.start(count);
+        cpu = cpuMeter();
+      },
+      handled: async () => ({ at: await countdown.reached, cpu: cpu() }),
+    };
+  },
+
+  async sender({ subject: name, params, socketPath, dbPath }) {
+    const messages = pool(params);
+    const send = await sending(name, params, messages, socketPath, dbPath);
+    return {
+      async send(count) {
+        const cpu = cpuMeter();
+        const started = now();
+        await send(count);
+        return { started, cpu: cpu() };
+      },
+    };
+  },
+};
+
+async function sending(name, { connections = 1 }, messages, socketPath, dbPath) {
+  if (name === 'json') return (count) => writeAndParse(messages, count);
+  const { connect } = await subject(name);
+  const clients = [];
+  while (clients.length < connections) clients.push(await connect(socketPath, dbPath));
+  return (count) =>
+    Promise.all(clients.map((client) => sendWindows(client, messages, count / connections)));
+}
+
+function writeAndParse(messages, count) {
+  let keys = 0;
+  for (let index = 0; index < count; index++) {
+    keys += JSON.parse(JSON.stringify(messages[index % messages.length])).id.length;
+  }
+  return keys;
+}
