@@ -5,7 +5,7 @@ import { element, line, logScale, svg, text } from './svg.mjs';
 import { number } from './table.mjs';
 
 const WIDTH = 860;
-const LEFT = 300;
+const LEFT = 230;
 const RIGHT = 150;
 const BAR = 14;
 const GAP = 10;
@@ -84,7 +84,7 @@ function legend() {
   const entries = KINDS.flatMap(([kind, label], index) => {
     const x = WIDTH - 400 + index * 105;
     return [
-      element('rect', { x, y: y - 4, width: 10, height: 10, class: `bar s${kind}` }),
+      element('rect', { x, y: y - 4, width: 10, height: 10, class: `s${kind}` }),
       text(x + 14, y + 5, label, 'small'),
     ];
   });
@@ -95,14 +95,14 @@ function legend() {
 function drawBar({ label, against, kind, times, target }, x, y) {
   const [from, to] = [x(Math.min(1, times)), x(Math.max(1, times))];
   const parts = [
-    text(LEFT - 8, y + 11, `${label} against ${against}`, 'muted', 'end'),
+    text(LEFT - 8, y + 11, label, 'muted', 'end'),
     element('rect', {
       x: from,
       y,
       width: Math.max(1, to - from),
       height: BAR,
       rx: 2,
-      class: `bar s${kind}`,
+      class: `s${kind}`,
     }),
     text(Math.max(to, x(target ?? 0.5)) + 6, y + 11, `${number(times)}× ${against}`),
   ];

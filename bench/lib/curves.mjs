@@ -81,7 +81,7 @@ function panel({ title, x: name, series }, left, top, width) {
     ...ys.flatMap((value) => [axis(value), label(value)]),
     ...series.flatMap((one, index) => draw(one.points, x, y, `s${index % 4}`)),
     ...[...new Set(points.map(([value]) => value))]
-      .filter((value, index, values) => index === 0 || index === values.length - 1)
+      .filter((_value, index, values) => index === 0 || index === values.length - 1)
       .map((value) => text(x(value), top + HEIGHT - 20, short(value), 'small', 'middle')),
     text(
       left + width / 2,
@@ -100,7 +100,7 @@ function draw(points, x, y, kind) {
   return [
     element('path', { d: path.join(''), class: `line ${kind}` }),
     ...points.map(([at, value]) =>
-      element('circle', { cx: x(at), cy: y(value), r: 2.5, class: `dot ${kind}` }),
+      element('circle', { cx: x(at), cy: y(value), r: 2.5, class: kind }),
     ),
   ];
 }

@@ -27,6 +27,8 @@ export async function runCase(scenario, testCase, { dataFolder, rounds, unavaila
     if (only !== undefined && !only.includes(use)) continue;
     runs.push({ name, use, params: { ...testCase.params, ...params }, rounds: {} });
   }
+  // Without the subject that a case is about there is nothing to compare.
+  if (find(runs, testCase.subject ?? 'ours') === undefined) runs.length = 0;
   try {
     for (const run of runs) {
       await attempt(run, notes, async () => {
@@ -82,7 +84,7 @@ function report(scenario, testCase, runs, notes) {
     subjectParams: Object.fromEntries(sound.map(({ name, params }) => [name, params])),
     curve: testCase.curve,
     subjects,
-    comparisons: compare(sound, testCase.targets ?? [], testCase.subject),
+    comparisons: compare(sound, testCase),
     missed: (testCase.targets ?? [])
       .filter((target) => !decidable(sound, target, testCase.subject))
       .map(({ metric, against }) => ({ metric, against })),
@@ -105,8 +107,11 @@ function decidable(runs, target, subject) {
   );
 }
 
-/** First the targets, then every other subject by the metrics that it shares with ours. */
-function compare(runs, targets, subject) {
+/**
+ * First the targets, then every other subject by the metrics that it shares with ours. Forms of
+ * ours are compared with each other where they make a curve.
+ */
+function compare(runs, { targets = [], subject, curve }) {
   const rows = [];
   const seen = new Set();
   for (const target of targets) {
@@ -122,7 +127,7 @@ function compare(runs, targets, subject) {
   const of = subject ?? 'ours';
   const own = find(runs, of);
   for (const other of own === undefined ? [] : runs) {
-    if (other === own) continue;
+    if (other === own || (other.use === own.use && curve === undefined)) continue;
     for (const [metric, values] of Object.entries(own.rounds)) {
       if (metric === 'memory') continue;
       const theirs = other.rounds[metric];

@@ -18,7 +18,7 @@ export const scenario = {
   cases: ({ quick }) =>
     [200, 2_000].slice(0, quick ? 1 : 2).map((bytes) => ({
       label: bytes === 200 ? '200 B' : '2 KB',
-      params: { bytes, count: bytes === 200 ? 200_000 : 40_000 },
+      params: { bytes, count: bytes === 200 ? 100_000 : 40_000 },
       subjects: [
         one,
         ...(quick ? [] : [many(3), many(10), many(30)]),

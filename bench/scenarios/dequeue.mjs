@@ -5,8 +5,8 @@ import { worker } from '../lib/queue-worker.mjs';
 
 export const roles = { worker };
 
-const plain = { name: 'plain', params: { count: 300 } };
-const plainjob = { name: 'plainjob', params: { count: 1_000 } };
+const plain = { name: 'plain', params: { count: 200 } };
+const plainjob = { name: 'plainjob', params: { count: 400 } };
 
 export const scenario = {
   name: 'dequeue',
@@ -15,13 +15,13 @@ export const scenario = {
   cases: ({ quick }) => [
     {
       label: 'dequeue(50) + markProcessed',
-      params: { bytes: 2_000, count: quick ? 3_000 : 10_000 },
+      params: { bytes: 2_000, count: quick ? 2_000 : 10_000 },
       subjects: ['ours', plain, plainjob],
       targets: [atLeast(15, 'rate', 'plain')],
     },
     {
       label: 'claim, handle, complete',
-      params: { bytes: 2_000, count: quick ? 5_000 : 20_000 },
+      params: { bytes: 2_000, count: quick ? 4_000 : 20_000 },
       subjects: [
         { name: 'claims', use: 'ours', params: { way: 'claim' } },
         { name: 'poller', use: 'ours', params: { way: 'poller' } },

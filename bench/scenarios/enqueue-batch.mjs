@@ -20,11 +20,11 @@ export const scenario = {
       .slice(0, quick ? 1 : 3)
       .map(([label, bytes, count]) => ({
         label,
-        params: { bytes, count },
+        params: { bytes, count: quick ? count / 2 : count },
         subjects: [
           { name: 'enqueueMany', use: 'ours', params: { way: 'many' } },
           { name: 'enqueueAsync', use: 'ours', params: { way: 'async' } },
-          { name: 'plain', params: { count: 200 } },
+          { name: 'plain', params: { count: quick ? 100 : 200 } },
           'json',
           { name: 'plainjob', params: { way: 'many' } },
         ],

@@ -19,8 +19,8 @@ export const scenario = {
       .slice(0, quick ? 1 : 3)
       .map(([label, bytes]) => ({
         label,
-        params: { bytes, count: 200 },
-        rounds: quick ? 9 : 15,
+        params: { bytes, count: 100 },
+        rounds: quick ? 9 : 25,
         subjects: [
           'ours',
           'plain',

@@ -13,13 +13,13 @@ export const scenario = {
   cases: ({ quick }) => [
     {
       label: '100 outstanding',
-      params: { bytes: 200, outstanding: 100, count: quick ? 20_000 : 50_000 },
+      params: { bytes: 200, outstanding: 100, count: quick ? 10_000 : 50_000 },
       subjects: ['ours', 'plain', 'node-ipc', 'zeromq'],
       targets: [atLeast(2, 'rate', 'plain')],
     },
     {
       label: '1 outstanding',
-      params: { bytes: 200, outstanding: 1, count: 2_000 },
+      params: { bytes: 200, outstanding: 1, count: 1_000 },
       rounds: quick ? 7 : 21,
       subjects: ['ours', 'plain', 'raw', 'zeromq'],
       targets: [atMost(1, 'p50', 'plain')],
