@@ -79,6 +79,31 @@ test('a batch that fails is sent again, before anything else', async () => {
   assert.equal(sender.metrics().failures, 2);
 });
 
+test('an item that is added just as the sender comes to rest is sent', async () => {
+  for (let turns = 0; turns < 6; turns++) {
+    const { sender, batches } = recorder({ maxBatchSize: 1 });
+    sender.once('sent', async () => {
+      for (let turn = 0; turn < turns; turn++) await undefined;
+      sender.add(2);
+    });
+    sender.add(1);
+    await settle();
+    assert.deepEqual(batches, [[1], [2]], `after ${turns} turns`);
+    assert.deepEqual(await sender.close(), []);
+  }
+});
+
+test('an item that is added while a batch is handed over waits for its turn', async () => {
+  const { sender, batches, on } = recorder({ maxBatchSize: 1 });
+  on(([item]) => {
+    if (item < 3) sender.add(item + 1);
+  });
+  sender.add(1);
+  await settle();
+  assert.deepEqual(batches, [[1], [2], [3]]);
+  assert.equal(sender.metrics().sent, 3);
+});
+
 const policies = [
   ['reject', [1, 2], { dropped: 0, rejected: 2 }],
   ['drop-oldest', [3, 4], { dropped: 2, rejected: 0 }],

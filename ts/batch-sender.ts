@@ -68,7 +68,9 @@ export class BatchSender<Item> extends Emitter<BatchSenderEvents<Item>> {
   #underWay = 0;
   #failuresInRow = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #working: Promise<void> | undefined;
+  /** Whether batches are being sent, and the promise of the last time that they were. */
+  #works = false;
+  #working = Promise.resolve();
   #wake: (() => void) | undefined;
   #closed = false;
   readonly #counts = { added: 0, sent: 0, batches: 0, dropped: 0, rejected: 0, failures: 0 };
@@ -178,9 +180,10 @@ export class BatchSender<Item> extends Emitter<BatchSenderEvents<Item>> {
   #begin(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#working ??= this.#work().finally(() => {
-      this.#working = undefined;
-    });
+    if (this.#works) return;
+    // Before the first batch is handed over, since `send` may add items.
+    this.#works = true;
+    this.#working = this.#work();
   }
 
   /** Sends batch after batch until nothing waits. */
@@ -206,6 +209,8 @@ export class BatchSender<Item> extends Emitter<BatchSenderEvents<Item>> {
         await this.#pause(waitMs);
       }
     }
+    // In the same turn as the look at the buffer: whatever is added from now on begins anew.
+    this.#works = false;
   }
 
   /** Waits, unless `flush()` or `close()` is impatient. */
