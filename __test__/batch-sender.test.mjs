@@ -168,6 +168,26 @@ test('close sends what waits, takes no more, and returns what it could not send'
   assert.equal(on.length, 1);
 });
 
+test('a batch that fails after the deadline of close is not waited for', async () => {
+  const { sender, on } = recorder({});
+  let fail;
+  on(
+    () =>
+      new Promise((_, reject) => {
+        fail = reject;
+      }),
+  );
+  sender.add(1);
+  const closing = sender.close({ deadlineMs: 1000 });
+  mock.timers.tick(1000);
+  assert.deepEqual(await closing, [1]);
+  const wait = mock.method(globalThis, 'setTimeout');
+  fail(new Error('late'));
+  await settle();
+  wait.mock.restore();
+  assert.equal(wait.mock.callCount(), 0);
+});
+
 test('wrong options are refused', () => {
   const send = async () => {};
   for (const options of [

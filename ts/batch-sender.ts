@@ -206,7 +206,8 @@ export class BatchSender<Item> extends Emitter<BatchSenderEvents<Item>> {
         const ceiling = limits.requestRetryDelayMs * 2 ** Math.min(this.#failuresInRow - 1, 30);
         const waitMs = Math.min(ceiling, limits.reconnectDelayMsMax);
         this.tell('error', error, { batch, attempt: this.#failuresInRow, waitMs });
-        await this.#pause(waitMs);
+        // Nothing is left to wait for when `close()` has given it up.
+        if (this.#buffer.length > 0) await this.#pause(waitMs);
       }
     }
     // In the same turn as the look at the buffer: whatever is added from now on begins anew.
