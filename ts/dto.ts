@@ -104,13 +104,13 @@ export type GapRecordInputDTO = {
   exchange: string;
   /** Not empty. */
   symbol: string;
-  /** A whole number, at least 0. */
+  /** The last trade before the gap: a whole number, at least 0. */
   fromTradeId: number;
-  /** A whole number, at least 0. */
+  /** The first trade after it: a whole number, at least 0. */
   toTradeId: number;
-  /** A whole number above 0. */
+  /** How many trades are missing: a whole number above 0. */
   gapSize: number;
-  /** In milliseconds since 1970: a whole number above 0. */
+  /** When it was found, in milliseconds since 1970: a whole number above 0. */
   detectedAt: number;
 };
 
@@ -120,15 +120,15 @@ export type GapRecordDTO = {
   exchange: string;
   /** Not empty. */
   symbol: string;
-  /** A whole number, at least 0. */
+  /** The last trade before the gap: a whole number, at least 0. */
   fromTradeId: number;
-  /** A whole number, at least 0. */
+  /** The first trade after it: a whole number, at least 0. */
   toTradeId: number;
-  /** A whole number above 0. */
+  /** How many trades are missing: a whole number above 0. */
   gapSize: number;
-  /** In milliseconds since 1970: a whole number above 0. */
+  /** When it was found, in milliseconds since 1970: a whole number above 0. */
   detectedAt: number;
-  /** The row's number in the database: a whole number above 0. */
+  /** The row's number in the database, never given again: a whole number above 0. */
   id: number;
   /** Whether the missing trades have been fetched. */
   synced: boolean;

@@ -56,7 +56,7 @@ export interface StateMessage extends IPCMessage {
 }
 
 /** The answer to a message about state. */
-export interface StateResponse {
+export type StateResponse = {
   success: boolean;
   /** What was asked for. */
   // biome-ignore lint/suspicious/noExplicitAny: callers know what they asked for.
@@ -65,7 +65,7 @@ export interface StateResponse {
   error?: string | undefined;
   /** The `id` of the message, which the server adds. */
   id?: string | undefined;
-}
+};
 
 /** Save one gap, as `saveGap` takes it. */
 export interface GapSavePayload extends ActionPayload<'gap_save'> {

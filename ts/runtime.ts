@@ -1,3 +1,4 @@
+import type { GapLoadOptionsDTO, GapRecordDTO, GapRecordInputDTO, StateEntryDTO } from './dto.js';
 import { invalidArgument } from './errors.js';
 import { describe, object, text } from './options.js';
 import {
@@ -15,46 +16,17 @@ export interface RuntimeDatabaseConfig extends Omit<SQLiteQueueConfig, 'dbPath'>
   runtimeDbPath: string;
 }
 
-/** The state of one symbol. */
-export interface StateRecord {
-  exchange: string;
-  /** Unique in its exchange. */
-  symbol: string;
-  /** The state, usually JSON: a text that is stored and returned as it is. */
-  stateJson: string;
-}
+/** The state of one symbol. `stateJson` may be any text: it is stored and returned as it is. */
+export type StateRecord = Pick<StateEntryDTO, 'exchange' | 'symbol' | 'stateJson'>;
 
 /** A stretch of trades that was missed. */
-export interface GapInput {
-  exchange: string;
-  symbol: string;
-  /** The last trade before the gap. */
-  fromTradeId: number;
-  /** The first trade after it. */
-  toTradeId: number;
-  /** How many trades are missing. */
-  gapSize: number;
-  /** When it was found, in milliseconds since 1970. */
-  detectedAt: number;
-}
+export type GapInput = GapRecordInputDTO;
 
 /** A gap as it is recorded. */
-export interface GapRecord extends GapInput {
-  /** Number of the record; never given again. */
-  id: number;
-  /** Whether its trades were fetched. */
-  synced: boolean;
-  /** When that was recorded, in milliseconds since 1970. */
-  syncedAt: number | null;
-}
+export type GapRecord = GapRecordDTO;
 
 /** Which gaps to load: those that meet every condition given. */
-export interface GapFilter {
-  exchange?: string;
-  symbol?: string;
-  /** `true`: synced gaps only. `false`: only those that are not. */
-  syncedOnly?: boolean;
-}
+export type GapFilter = GapLoadOptionsDTO;
 
 /**
  * A queue whose file also keeps the states of candles under construction and the records of gaps.

@@ -1,5 +1,5 @@
-/** A message of the queue. */
-export interface QueueMessage {
+/** A message of the queue. A `type`, for the reason given in `dto.ts`. */
+export type QueueMessage = {
   /** Unique in its queue, not empty. */
   id: string;
   /** What kind of message it is, not empty. */
@@ -9,7 +9,7 @@ export interface QueueMessage {
   payload?: any;
   /** When it was made, in milliseconds since 1970; queues deliver the oldest first. */
   timestamp: number;
-}
+};
 
 /**
  * A message on the socket: whatever `JSON.stringify` makes of it. The named fields are those that

@@ -2,6 +2,9 @@
 
 import type {
   DeadLetter,
+  GapLoadOptionsDTO,
+  GapLoadPayload,
+  GapRecordDTO,
   IPCClient,
   IPCClientConfig,
   IPCMessage,
@@ -13,6 +16,8 @@ import type {
   RuntimeDatabasePollerConfig,
   RuntimeDB,
   RuntimeDBPoller,
+  StateEntryDTO,
+  StateResponse,
   UnixSocketClientStats,
   UnixSocketServerConfig,
 } from '@flowtrace/ipc';
@@ -181,6 +186,29 @@ export class Persistence {
     const synced: (number | null)[] = this.db.loadGaps({ exchange }).map((gap) => gap.syncedAt);
     this.db.markGapsSynced(this.db.loadGaps({ syncedOnly: false }).map(({ id }) => id));
     return synced.length > 0 ? this.db.loadState(exchange, symbol) : null;
+  }
+}
+
+// What comes on the wire goes into the database and back, and all of it into a logger.
+export class Wire {
+  constructor(
+    private readonly db: RuntimeDB,
+    private readonly log: (line: Record<string, unknown>) => void,
+  ) {}
+
+  gaps(payload: GapLoadPayload): GapRecordDTO[] {
+    const { exchange, symbol, syncedOnly } = payload;
+    const options: GapLoadOptionsDTO = { exchange, symbol, syncedOnly };
+    const gaps: GapRecordDTO[] = [...this.db.loadGaps(options), ...this.db.loadGaps(payload)];
+    gaps.forEach(this.log);
+    return gaps;
+  }
+
+  states(exchange: string): StateResponse {
+    const data: StateEntryDTO[] = this.db.loadStatesByExchange(exchange);
+    const response: StateResponse = { success: true, data };
+    for (const line of [...this.db.loadAllStates(), ...this.db.dequeue(), response]) this.log(line);
+    return response;
   }
 }
 
