@@ -69,6 +69,18 @@ const cases = [
     'unhealthy',
     [/closed/, /1 connections/],
   ],
+  [
+    'a part that throws what has no text',
+    {
+      poller: {
+        stats() {
+          throw Object.create(null);
+        },
+      },
+    },
+    'unhealthy',
+    [/poller cannot be asked: Unknown error/],
+  ],
 ];
 
 for (const [name, sources, status, reasons] of cases) {

@@ -85,14 +85,32 @@ export function fromNative(thrown: unknown): IpcError {
   );
 }
 
-/** The text of whatever a handler threw, as the wire protocol wants it. */
-export function messageOf(thrown: unknown): string {
-  return isError(thrown) ? thrown.message : 'Unknown error';
+const UNKNOWN = 'Unknown error';
+
+/** The text of whatever was thrown, for people. Never throws. */
+export function textOf(thrown: unknown): string {
+  try {
+    const message: unknown = Object(thrown).message;
+    return typeof message === 'string' ? message : String(thrown);
+  } catch {
+    // An object of the user's that has no text, or throws when it is looked at.
+    return UNKNOWN;
+  }
 }
 
-/** Whether it is an error of any realm. */
-export function isError(value: unknown): value is Error {
-  return value instanceof Error || Object.prototype.toString.call(value) === '[object Error]';
+/**
+ * The same for the wire, where the protocol gives the text of an error, whatever its realm, and
+ * of nothing else.
+ */
+export function messageOf(thrown: unknown): string {
+  try {
+    const isError =
+      thrown instanceof Error || Object.prototype.toString.call(thrown) === '[object Error]';
+    const message: unknown = isError && (thrown as Error).message;
+    return typeof message === 'string' ? message : UNKNOWN;
+  } catch {
+    return UNKNOWN;
+  }
 }
 
 /** What a promise rejects with when its signal is aborted: the signal's reason, as on the web. */

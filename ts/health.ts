@@ -1,3 +1,4 @@
+import { textOf } from './errors.js';
 import { limits } from './limits.js';
 import type { PollerStats } from './poller.js';
 import type { QueueStats } from './queue.js';
@@ -56,7 +57,7 @@ export function checkHealth(
     try {
       return source?.stats();
     } catch (error) {
-      unhealthy.push(`The ${part} cannot be asked: ${(error as Error)?.message ?? String(error)}`);
+      unhealthy.push(`The ${part} cannot be asked: ${textOf(error)}`);
       return undefined;
     }
   };

@@ -2,7 +2,7 @@ import { DuplicateGate } from './duplicate-gate.js';
 import { IpcError, messageOf } from './errors.js';
 import { Fifo } from './fifo.js';
 import type { HandledLog } from './handled-log.js';
-import { isThenable } from './message-source.js';
+import { isThenable } from './thenable.js';
 
 /** The channel that a message came by. */
 export type Channel = 'socket' | 'queue';
@@ -30,7 +30,7 @@ export interface IntakeCounts {
 /** What the handler threw, on its way through the server or the poller. */
 export class HandlerFailure extends Error {
   constructor(readonly thrown: unknown) {
-    super(textOf(thrown));
+    super(messageOf(thrown));
   }
 }
 
@@ -231,13 +231,4 @@ function stopped(): IpcError {
 function idOf(message: unknown): string | undefined {
   const id = typeof message === 'object' && message !== null && (message as { id?: unknown }).id;
   return typeof id === 'string' && id !== '' ? id : undefined;
-}
-
-/** The text of what was thrown, which may be something that throws when it is looked at. */
-function textOf(thrown: unknown): string {
-  try {
-    return String(messageOf(thrown));
-  } catch {
-    return 'Unknown error';
-  }
 }

@@ -1,18 +1,10 @@
 import { limits } from './limits.js';
 import type { PollClock } from './poll-clock.js';
+import { isThenable } from './thenable.js';
 import type { QueueMessage } from './types.js';
 
 /** A value, or a promise of it: sources that answer at once cost no turn of the microtask queue. */
 export type MaybePromise<T> = T | PromiseLike<T>;
-
-/** Whether a value is to be awaited; promises of every realm and library count. */
-export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    value !== null &&
-    (typeof value === 'object' || typeof value === 'function') &&
-    typeof (value as { then?: unknown }).then === 'function'
-  );
-}
 
 /** A message that was handed to the poller. A source may add what it needs to recognise it. */
 export interface Claimed {

@@ -1,14 +1,14 @@
-import { IpcError } from './errors.js';
+import { IpcError, textOf } from './errors.js';
 import { limits } from './limits.js';
-import {
-  type Claimed,
-  type FailedClaim,
-  isThenable,
-  type MessageSource,
-  type Settled,
-  type SettleReport,
+import type {
+  Claimed,
+  FailedClaim,
+  MessageSource,
+  Settled,
+  SettleReport,
 } from './message-source.js';
 import { nextTurn, type PollClock } from './poll-clock.js';
+import { isThenable } from './thenable.js';
 import type { QueueMessage } from './types.js';
 
 /** What the loop was doing when something failed. */
@@ -380,7 +380,7 @@ export class PollLoop {
    * messages alone does not delay the others.
    */
   #failed(claim: Claimed, thrown: unknown): void {
-    this.#outbox.failed.push({ claim, error: describe(thrown), thrown });
+    this.#outbox.failed.push({ claim, error: textOf(thrown), thrown });
     if (this.#pauses === 0) this.#failedInRow.add(claim.message.id);
     const bound = Math.max(limits.failuresInRowMax, 2 * this.#options.batchSize);
     if ((this.#failedInRow.size >= bound || this.#pauses > 0) && !this.#pausing) {
@@ -576,16 +576,4 @@ function emptyOutbox(): Outbox {
 
 function outboxCount({ completed, failed, released }: Settled): number {
   return completed.length + failed.length + released.length;
-}
-
-/** What a handler threw, as text for people. */
-function describe(thrown: unknown): string {
-  if (typeof thrown === 'string') return thrown;
-  try {
-    const { message } = Object(thrown) as { message?: unknown };
-    if (typeof message === 'string') return message;
-  } catch {
-    // A getter or a proxy of the user's: there is nothing to show.
-  }
-  return 'Unknown error';
 }

@@ -1,6 +1,6 @@
 import { type DeliveryStore, deliveryStore, openDeliveryStore } from './delivery-store.js';
 import { dialectOfInstalledZod } from './dialect.js';
-import { fromNative, IpcError, invalidArgument, isError } from './errors.js';
+import { fromNative, IpcError, invalidArgument, textOf } from './errors.js';
 import { attach, detach, type Endpoint, nativeHub } from './event-loop.js';
 import { limits } from './limits.js';
 import {
@@ -323,7 +323,7 @@ export class SQLiteQueue {
     const attempts = attemptsAllowed(options.maxAttempts);
     const base = wholeNumber('retryDelayMs', options.retryDelayMs, limits.retryDelayMs, MS);
     const max = wholeNumber('maxRetryDelayMs', options.maxRetryDelayMs, limits.retryDelayMsMax, MS);
-    const why = reason(error);
+    const why = textOf(error);
     return JSON.parse(
       this.#call(() => this.#native.fail(id, token, why, attempts, base, max)),
     ) as FailResult;
@@ -552,16 +552,6 @@ function selected(ids: readonly string[] | undefined): string[] | undefined {
   if (!Array.isArray(ids)) throw invalidArgument(`ids must be an array, not ${describe(ids)}`);
   for (const [index, id] of ids.entries()) text(`ids[${index}]`, id);
   return stored(ids);
-}
-
-/** What went wrong, as text for people. */
-function reason(thrown: unknown): string {
-  try {
-    return isError(thrown) ? String(thrown.message) : String(thrown);
-  } catch {
-    // An object of the user's that has no text, or throws instead of giving it.
-    return 'Unknown error';
-  }
 }
 
 function hours(name: string, value: unknown, fallback: number): number {

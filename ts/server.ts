@@ -8,6 +8,7 @@ import { MalformedFrame, Outbox, parseBatch, stringify } from './frames.js';
 import { limits } from './limits.js';
 import type { NativeServerOptions, NativeServerStats } from './native.js';
 import { callable, DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
+import { isThenable } from './thenable.js';
 import type { DeadlineOptions, IPCMessage } from './types.js';
 
 /**
@@ -482,7 +483,7 @@ class Run implements Endpoint {
   }
 
   #failed(connection: Connection, id: unknown, error: unknown, number: number): void {
-    const text = textOf(error);
+    const text = messageOf(error);
     if (id) this.#reply(connection, id, { success: false, error: text });
     this.#refuse(connection, number, 'ERR_IPC_HANDLER_FAILED', text);
     this.#counts.handlerErrors++;
@@ -505,7 +506,7 @@ class Run implements Endpoint {
       reply.id = id;
       text = stringify(reply, this.#maxReplyBytes);
     } catch (error) {
-      text = JSON.stringify({ id, success: false, error: textOf(error) });
+      text = JSON.stringify({ id, success: false, error: messageOf(error) });
       this.#owner.tell('error', error, info(connection));
     }
     connection.outbox.post(text);
@@ -591,15 +592,6 @@ function fieldsOf(result: unknown): unknown {
   return typeof toJSON === 'function' ? toJSON.call(result, '') : result;
 }
 
-/** The text of what was thrown, which may be something that throws when it is looked at. */
-function textOf(thrown: unknown): string {
-  try {
-    const text: unknown = messageOf(thrown);
-    if (typeof text === 'string') return text;
-  } catch {}
-  return 'Unknown error';
-}
-
 /** Why a request failed, if its result says so, as replies do. */
 function failureOf(result: unknown): string | undefined {
   if (typeof result !== 'object' || result === null) return undefined;
@@ -617,13 +609,6 @@ function idOf(message: unknown): unknown {
   return typeof message === 'object' && message !== null
     ? (message as { id?: unknown }).id
     : undefined;
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    ((typeof value === 'object' && value !== null) || typeof value === 'function') &&
-    typeof (value as { then?: unknown }).then === 'function'
-  );
 }
 
 function uids(value: readonly number[] | 'any' | undefined): number[] | undefined {
