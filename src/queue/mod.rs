@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `place` | the file: its folders, its kind, its file system |
 //! | `open`, `schema` | a connection with every pragma set, on a file that is ours |
+//! | `busy` | waiting for another connection's lock |
 //! | `message`, `row` | a message on its way in; a row on its way out |
 //! | `store` | one connection: enqueue, dequeue, mark processed |
 //! | `claim`, `owner`, `clock` | leases: who holds a message, until when |
@@ -23,6 +24,7 @@
 //! - A write whose loss would lose a message is synchronous FULL (unless the caller chose
 //!   `Durability::Normal`); a write whose loss only delivers again is NORMAL.
 
+mod busy;
 mod claim;
 mod clock;
 mod dead;

@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::schema::{self, Extension, Found};
-use super::{Options, place};
+use super::{Options, busy, place};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 
@@ -40,7 +40,7 @@ fn connect(
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    conn.busy_timeout(Duration::from_millis(u64::from(limits::OPEN_TIMEOUT_MS)))?;
+    busy::wait_at_most(&conn, limits::OPEN_TIMEOUT_MS)?;
     let patience = Patience::begin();
 
     // Closing the last connection of a database in WAL mode would write the log of another
@@ -71,7 +71,7 @@ fn connect(
     if found != Found::Complete {
         patience.wait(|| schema::create(&conn, extension))?;
     }
-    conn.busy_timeout(Duration::from_millis(u64::from(options.busy_timeout_ms)))?;
+    busy::wait_at_most(&conn, options.busy_timeout_ms)?;
     Ok(conn)
 }
 
@@ -145,10 +145,6 @@ mod tests {
             assert_eq!(answer(&conn, name), value, "{name}");
         }
         assert_eq!(answer(&conn, "journal_mode"), "wal");
-        assert_eq!(
-            answer(&conn, "busy_timeout"),
-            limits::BUSY_TIMEOUT_MS.to_string()
-        );
         assert_eq!(answer(&conn, "auto_vacuum"), "2");
         // Old processes share the file: both stay as they were.
         assert_eq!(answer(&conn, "user_version"), "0");
