@@ -43,6 +43,7 @@ const poller = {
   failuresInRow: 0,
   dead: 0,
   queueErrors: 0,
+  failedPollsInRow: 0,
 };
 const of = (stats) => ({ stats: () => stats });
 
@@ -56,6 +57,8 @@ const cases = [
   ['a dead letter', { queue: of({ ...queue, dead: 1 }) }, 'degraded', [/dead/]],
   ['a stopped poller', { poller: of({ ...poller, running: false }) }, 'unhealthy', [/running/]],
   ['failing handlers', { poller: of({ ...poller, failuresInRow: 6 }) }, 'degraded', [/6/]],
+  ['a failed poll', { poller: of({ ...poller, failedPollsInRow: 1 }) }, 'degraded', [/1 polls/]],
+  ['failing polls', { poller: of({ ...poller, failedPollsInRow: 6 }) }, 'unhealthy', [/6 polls/]],
   [
     'a part that throws, and another that is slow: the gravest first',
     {

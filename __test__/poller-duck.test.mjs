@@ -289,6 +289,34 @@ describe('events', () => {
     assert.deepEqual(calls(log), [['SQLiteQueuePoller: handle failed (message a):', failure]]);
   });
 
+  test('polls that fail in a row are counted until one succeeds', async () => {
+    const queue = fakeQueue([message('a')]);
+    const { dequeue } = queue;
+    let handling;
+    const { poller } = makePoller({
+      queue,
+      pollInterval: 10,
+      onMessage() {
+        handling = poller.stats().failedPollsInRow;
+      },
+    });
+    const failedPolls = () => poller.stats().failedPollsInRow;
+    queue.dequeue = () => {
+      throw new Error('disk full');
+    };
+    assert.equal(failedPolls(), 0);
+    await poller.start();
+    await settle();
+    assert.equal(failedPolls(), 1);
+    await advance(10);
+    assert.equal(failedPolls(), 2);
+    queue.dequeue = dequeue;
+    await advance(20);
+    assert.equal(handling, 0, 'a long drain is not held to the failure before it');
+    assert.equal(failedPolls(), 0);
+    assert.equal(poller.stats().queueErrors, 2);
+  });
+
   test('a listener that throws does not end the loop', async () => {
     const log = mock.method(console, 'error', () => {});
     const queue = fakeQueue([message('a')]);

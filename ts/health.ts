@@ -22,7 +22,10 @@ export interface HealthThresholds {
   maxPendingAgeMs?: number | undefined;
   /** Dead letters. Default 0. */
   maxDead?: number | undefined;
-  /** Failed messages of the poller without a success between them. Default 5. */
+  /**
+   * Failed messages of the poller without a success between them. Default 5. As many polls that
+   * the queue did not answer make it unhealthy; one of them is enough for degraded.
+   */
   maxFailuresInRow?: number | undefined;
 }
 
@@ -88,6 +91,10 @@ export function checkHealth(
   if (poller !== undefined) {
     snapshot.poller = poller;
     if (!poller.running) unhealthy.push('The poller is not running');
+    if (poller.failedPollsInRow > 0) {
+      const found = poller.failedPollsInRow > maxFailuresInRow ? unhealthy : degraded;
+      found.push(`The last ${poller.failedPollsInRow} polls of the poller failed`);
+    }
     if (poller.failuresInRow > maxFailuresInRow) {
       degraded.push(`The last ${poller.failuresInRow} messages failed in the poller`);
     }

@@ -97,6 +97,8 @@ export class PollLoop {
 
   /** Polls that failed one after the other. */
   #faults = 0;
+  /** The same, as long as the source has not answered since. */
+  #failedPolls = 0;
   /** Messages that failed since a handler last succeeded. */
   readonly #failedInRow = new Set<string>();
   /** Pauses since a handler last succeeded. */
@@ -124,6 +126,11 @@ export class PollLoop {
 
   get isFinished(): boolean {
     return this.#isFinished;
+  }
+
+  /** Polls that failed one after the other, up to now. */
+  get failedPolls(): number {
+    return this.#failedPolls;
   }
 
   /** Whether the handler of this message was started and has not ended. */
@@ -205,6 +212,7 @@ export class PollLoop {
         const claiming = this.#takeAhead() ?? this.#source.claim(limit, this.#options.leaseMs);
         if (isThenable(claiming)) this.#keepPulse();
         const claims = isThenable(claiming) ? await claiming : claiming;
+        this.#failedPolls = 0;
         if (!this.#active) {
           this.#release(claims);
           break;
@@ -261,6 +269,7 @@ export class PollLoop {
       const longestMs = Math.max(pollIntervalMs, limits.pauseMsMax);
       this.#pollAfter(Math.min(pollIntervalMs * 2 ** this.#faults, longestMs), false);
       this.#faults += 1;
+      this.#failedPolls = this.#faults;
       return;
     }
     this.#faults = 0;

@@ -107,6 +107,8 @@ export interface PollerStats {
   dead: number;
   /** Failures of the queue, not of handlers. */
   queueErrors: number;
+  /** Of the last polls, how many failed because of the queue without a success in between. */
+  failedPollsInRow: number;
 }
 
 /** The events of {@link SQLiteQueuePoller}, each with the arguments of its listeners. */
@@ -312,7 +314,8 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
 
   /** Counters since the poller was made. */
   stats(): PollerStats {
-    return { running: this.isRunning(), ...this.#counts };
+    const failedPollsInRow = this.#loop?.failedPolls ?? 0;
+    return { running: this.isRunning(), ...this.#counts, failedPollsInRow };
   }
 
   /** Whether the poller was started and not stopped since. */
