@@ -18,7 +18,7 @@ import {
   type PollLoopHost,
   type PollLoopOptions,
 } from './poll-loop.js';
-import type { QueueMessage } from './types.js';
+import type { DeadlineOptions, QueueMessage } from './types.js';
 
 export type { PollableQueue } from './message-source.js';
 export type { PollerPhase } from './poll-loop.js';
@@ -284,7 +284,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
    *
    * Rejects with `ERR_IPC_INVALID_ARGUMENT` when `deadlineMs` is negative or not a number.
    */
-  stop(options: { deadlineMs?: number } = {}): Promise<void> {
+  stop(options: DeadlineOptions = {}): Promise<void> {
     const deadlineMs = options?.deadlineMs ?? limits.deadlineMs;
     if (typeof deadlineMs !== 'number' || !(deadlineMs >= 0)) {
       return Promise.reject(

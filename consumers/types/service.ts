@@ -2,6 +2,7 @@
 
 import type {
   DeadLetter,
+  DeadlineOptions,
   GapLoadOptionsDTO,
   GapLoadPayload,
   GapRecordDTO,
@@ -101,7 +102,8 @@ export class Publisher {
     }
   }
 
-  async stop(): Promise<void> {
+  async stop(options: DeadlineOptions = {}): Promise<void> {
+    await poller.stop(options);
     const stats: UnixSocketClientStats = this.#client.stats();
     await this.#client.close({ deadlineMs: stats.pendingRequests > 0 ? 1000 : 0 });
     this.queue.close();
