@@ -94,9 +94,9 @@ fn join(c: &mut Criterion) {
                         .expect("readiness");
                     for event in events.drain(..) {
                         if let Event::Frames { frames, .. } = event {
-                            for (connection, count) in &frames.runs {
-                                hub.settle(server, *connection, *count);
-                                handled += *count as usize;
+                            for run in &frames.runs {
+                                hub.settle(server, run.connection, run.count);
+                                handled += run.count as usize;
                             }
                         }
                     }
