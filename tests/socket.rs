@@ -2,7 +2,7 @@
 //! plain streams. Nothing here sleeps; every wait is for an event, with a deadline.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use flowtrace_ipc::frame::{self, HEADER_PLACE};
@@ -180,6 +180,33 @@ fn frames_travel_both_ways_and_are_counted() {
     );
     rig.next("the end", |event| {
         matches!(event, Event::PeerClosed { error: None, .. }).then_some(())
+    });
+}
+
+/// A client that writes without a pause does not come to its event loop; what the peer has read
+/// meanwhile makes room all the same, and is told.
+#[test]
+fn writing_on_uses_the_room_that_the_peer_has_made() {
+    let mut rig = Rig::new();
+    let listener = UnixListener::bind(rig.path()).unwrap();
+    let client = rig.client(|_| {});
+    rig.hub.connect(client).unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    rig.next("the connection", |event| {
+        matches!(event, Event::Connected { .. }).then_some(())
+    });
+    let body = format!("\"{}\"", "x".repeat(1_000_000));
+    let waits = rig.hub.write(client, &mut text(&[&body])).unwrap();
+    let first = waits.expect("more than the kernel takes at once");
+    let mut received = vec![0; 1_000_000];
+    let mut count = 0;
+    while rig.hub.client_stats(client).unwrap().outbound_bytes > 0 {
+        count += peer.read(&mut received).unwrap();
+        rig.hub.write(client, &mut text(&["1"])).unwrap();
+    }
+    assert!(count > 0);
+    rig.next("the news of all", |event| {
+        matches!(event, Event::Flushed { written, .. } if *written >= first).then_some(())
     });
 }
 

@@ -16,8 +16,9 @@ use std::collections::HashMap;
 use crate::reactor::Key;
 
 /// Text after which a batch is handed over and a new one is begun, in bytes. A longer single
-/// frame makes a batch of its own.
-pub const BATCH_TEXT_BYTES: usize = 8 * 1024 * 1024;
+/// frame makes a batch of its own. V8 gives longer strings pages of their own, fresh ones from the
+/// kernel each time, which costs more than a further batch does.
+pub const BATCH_TEXT_BYTES: usize = 96 * 1024;
 
 /// The number between frames.
 #[derive(Debug, Clone, Copy)]

@@ -302,9 +302,16 @@ impl Link {
                 }
             }
         }
-        if !bytes.is_empty() {
-            self.outbound.push_back(bytes.to_vec());
-            self.outbound_bytes += bytes.len();
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        let waited = !self.outbound.is_empty();
+        self.outbound.push_back(bytes.to_vec());
+        self.outbound_bytes += bytes.len();
+        if waited {
+            // The peer may have read meanwhile. Whoever sends much without a pause comes to the
+            // event loop late; the peer should not have to wait for that.
+            self.flush()?;
         }
         Ok(self.outbound.is_empty())
     }

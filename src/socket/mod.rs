@@ -318,11 +318,21 @@ impl Hub {
             return Err(link::lost(None));
         };
         let frames = frame::patch_headers(text, frame_bytes_max)?;
+        let waited = link.outbound_bytes() > 0;
+        let before = link.written();
         let result = link.write(text, outbound_bytes_max as usize);
         match result {
             Ok(done) => {
                 *frames_sent += u64::from(frames);
-                Ok((!done).then(|| link.queued()))
+                let (queued, written) = (link.queued(), link.written());
+                if waited && written > before {
+                    // Of what had to wait, somebody still waits to hear.
+                    self.events.push(Event::Flushed {
+                        connection: key,
+                        written,
+                    });
+                }
+                Ok((!done).then_some(queued))
             }
             Err(error) => {
                 self.write_failed(key, &error);
