@@ -59,6 +59,8 @@ if (!options['no-build']) {
 }
 installPeers();
 
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+
 const started = Date.now();
 const dataFolder = diskFolder(options.dir);
 const results = [];

@@ -27,7 +27,7 @@ function bySubject({ title, label, curve: { by }, subjects, subjectParams }) {
     const own = subjectParams[name];
     if (name.startsWith('plain')) continue;
     for (const [metric, { median }] of Object.entries(metrics)) {
-      if (metric === 'memory' || metric === 'cpu') continue;
+      if (metric === 'memory' || metric === 'cpu' || METRICS[metric].part) continue;
       const points = lines.get(metric) ?? [];
       lines.set(metric, [...points, [own[by], median, metrics.memory?.median]]);
     }

@@ -3,6 +3,9 @@
 export const METRICS = {
   rate: { label: 'messages/s', higherIsBetter: true },
   cpu: { label: 'µs CPU/message', higherIsBetter: false },
+  // The two parts of it, which are told beside plain code only.
+  sender: { label: 'µs CPU, sender', higherIsBetter: false, part: true },
+  receiver: { label: 'µs CPU, receiver', higherIsBetter: false, part: true },
   p50: { label: 'p50 µs', higherIsBetter: false },
   p99: { label: 'p99 µs', higherIsBetter: false },
   time: { label: 'µs', higherIsBetter: false },

@@ -7,7 +7,7 @@
 // `cases` returns { label, params, subjects, targets, rounds? }; a subject is a name, or
 // { name, use?, params? } where a name stands for a subject with other parameters. `round`
 // returns the value of each metric.
-import { isMet } from './metrics.mjs';
+import { isMet, METRICS } from './metrics.mjs';
 import { Rig } from './rig.mjs';
 import { ratio, summary } from './stats.mjs';
 
@@ -129,7 +129,7 @@ function compare(runs, { targets = [], subject, curve }) {
   for (const other of own === undefined ? [] : runs) {
     if (other === own || (other.use === own.use && curve === undefined)) continue;
     for (const [metric, values] of Object.entries(own.rounds)) {
-      if (metric === 'memory') continue;
+      if (metric === 'memory' || (METRICS[metric]?.part && other.name !== 'plain')) continue;
       const theirs = other.rounds[metric];
       if (theirs === undefined || seen.has(`${of} ${metric} ${other.name}`)) continue;
       rows.push({ of, metric, against: other.name, ratio: ratio(values, theirs) });

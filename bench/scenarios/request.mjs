@@ -29,11 +29,14 @@ export const scenario = {
   async round({ server, client }, { count }) {
     await server.call('begin');
     const { started, ended, cpu, p50, p99 } = await client.call('request', count);
+    const served = await server.call('cpu');
     return {
       rate: (count / (ended - started)) * 1e6,
       p50,
       p99,
-      cpu: (cpu + (await server.call('cpu'))) / count,
+      cpu: (cpu + served) / count,
+      sender: cpu / count,
+      receiver: served / count,
     };
   },
 };

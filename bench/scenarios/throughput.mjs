@@ -66,7 +66,12 @@ export async function round({ receiver, sender }, { count }) {
   const cpu = (sent.cpu + (handled?.cpu ?? 0)) / count;
   // What takes no way has no speed to compare.
   if (handled === undefined) return { cpu };
-  return { rate: (count / (handled.at - sent.started)) * 1e6, cpu };
+  return {
+    rate: (count / (handled.at - sent.started)) * 1e6,
+    cpu,
+    sender: sent.cpu / count,
+    receiver: handled.cpu / count,
+  };
 }
 
 export const roles = {
