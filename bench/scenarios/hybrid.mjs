@@ -39,10 +39,14 @@ export const roles = {
       async send(count) {
         // Every message has an id of its own, as the removal of duplicates expects it.
         const unique = numbered(messages, `r${rounds++}`, count);
+        const storedBefore = client.stored?.();
         const cpu = cpuMeter();
         const started = now();
         await sendWindows(client, unique, count);
-        return { started, cpu: cpu() };
+        const sent = { started, cpu: cpu() };
+        const stored = client.stored?.() - storedBefore;
+        if (stored > 0) throw new Error(`${stored} of ${count} messages took the queue`);
+        return sent;
       },
     };
   },

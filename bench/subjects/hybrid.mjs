@@ -16,6 +16,9 @@ export { listen } from './ours.mjs';
 export async function connect(socketPath, dbPath) {
   const { HybridPublisher } = createRequire(import.meta.url)(entry);
   const publisher = new HybridPublisher({ socketPath, dbPath });
-  await publisher.connect?.();
-  return { send: (message) => publisher.publish(message) };
+  return {
+    send: (message) => publisher.publish(message),
+    /** Messages that took the queue because the socket did not answer in time. */
+    stored: () => publisher.stats().viaQueue,
+  };
 }
