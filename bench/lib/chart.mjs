@@ -22,9 +22,13 @@ const KINDS = [
   [2, 'than the floor'],
 ];
 
-/** The bars of a result: those with a target, and every comparison of its main metric. */
+/**
+ * The bars of a result: those with a target, and every comparison of its main metric. Results
+ * without any target are told by the table alone, and points of a curve by the curve.
+ */
 export function bars(result) {
-  const main = result.comparisons[0]?.metric;
+  const main = result.curve === undefined ? result.comparisons[0]?.metric : undefined;
+  if (!result.comparisons.some(({ target }) => target !== undefined)) return [];
   return result.comparisons
     .filter(({ metric, target, against }) => against !== undefined && (target || metric === main))
     .map(({ of, metric, against, ratio, target }) => {
@@ -42,7 +46,6 @@ export function bars(result) {
 /** The whole picture as SVG text. */
 export function chart({ machine, package: version, quick, results }) {
   const groups = results
-    .filter(({ curve }) => curve?.x === undefined)
     .map((result) => ({ title: `${result.title}: ${result.label}`, bars: bars(result) }))
     .filter((group) => group.bars.length > 0);
   const all = groups.flatMap((group) => group.bars.flatMap(({ times, target }) => [times, target]));
