@@ -1,6 +1,7 @@
 import { IpcError } from './errors.js';
 import { Fifo } from './fifo.js';
 import type { Channel, MessageInfo } from './message-intake.js';
+import { NotHandled } from './poll-loop.js';
 import type { IPCMessage } from './types.js';
 
 /** A message of a consumer that is iterated over. Settle it with `ack()` or `nack()`. */
@@ -11,13 +12,13 @@ export class Delivery {
   readonly via: Channel;
   /** Which delivery of the queue it is, from 1; always 1 on the socket. */
   readonly attempt: number;
-  readonly #settle: (error: unknown, isHandled: boolean) => void;
+  readonly #settle: (isHandled: boolean, error: unknown) => void;
 
   /** @internal */
   constructor(
     message: unknown,
     { via, attempt }: MessageInfo,
-    settle: (error: unknown, isHandled: boolean) => void,
+    settle: (isHandled: boolean, error: unknown) => void,
   ) {
     this.message = message as IPCMessage;
     this.via = via;
@@ -48,12 +49,19 @@ export class Delivery {
 
   /** The message is handled. Does nothing if it was settled before. */
   ack(): void {
-    this.#settle(undefined, true);
+    this.#settle(true, undefined);
   }
 
   /** The message was not handled and is to come again. Does nothing if it was settled before. */
   nack(error: unknown = new Error('nack() was called')): void {
-    this.#settle(error, false);
+    this.#settle(false, error);
+  }
+}
+
+/** What becomes of a message that was handed out and not settled when its iteration ended. */
+export class NotSettled extends IpcError {
+  constructor() {
+    super('ERR_IPC_CONSUMER_STOPPED', 'The message was not settled when the iteration ended');
   }
 }
 
@@ -62,9 +70,12 @@ export class Deliveries implements AsyncIterableIterator<Delivery> {
   readonly #begin: () => Promise<void>;
   readonly #end: () => Promise<void>;
   #begun: Promise<void> | undefined;
-  #ended = false;
-  readonly #ready = new Fifo<Delivery>();
+  #isDraining = false;
+  #isFinished = false;
+  /** Messages that nobody has asked for yet, each with the way to give it back. */
+  readonly #ready = new Fifo<{ delivery: Delivery; giveBack: () => void }>();
   readonly #readers = new Fifo<{ resolve: (result: IteratorResult<Delivery>) => void }>();
+  /** Messages that were handed out. */
   readonly #unsettled = new Set<Delivery>();
 
   /** `begin` and `end` start and stop the consumer. */
@@ -76,50 +87,69 @@ export class Deliveries implements AsyncIterableIterator<Delivery> {
   /** The handler of the consumer: resolves when the message is settled. */
   handle(message: unknown, info: MessageInfo): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.#ended) {
-        reject(left());
+      if (this.#isDraining) {
+        reject(new NotHandled());
         return;
       }
-      const delivery = new Delivery(message, info, (error, isHandled) => {
+      const delivery = new Delivery(message, info, (isHandled, error) => {
         this.#unsettled.delete(delivery);
         if (isHandled) resolve();
         else reject(error);
       });
-      this.#unsettled.add(delivery);
       const reader = this.#readers.shift();
-      if (reader === undefined) this.#ready.push(delivery);
-      else reader.resolve({ done: false, value: delivery });
+      if (reader === undefined) {
+        this.#ready.push({ delivery, giveBack: () => reject(new NotHandled()) });
+      } else {
+        this.#unsettled.add(delivery);
+        reader.resolve({ done: false, value: delivery });
+      }
     });
   }
 
-  /** No message comes any more; those that were not settled come again. */
-  finish(): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#ready.clear();
-    for (const delivery of [...this.#unsettled]) delivery.nack(left());
+  /** No message is handed out any more; those that were may still be settled. */
+  drain(): void {
+    this.#isDraining = true;
+    for (let next = this.#ready.shift(); next !== undefined; next = this.#ready.shift()) {
+      next.giveBack();
+    }
     for (let next = this.#readers.shift(); next !== undefined; next = this.#readers.shift()) {
-      next.resolve({ done: true, value: undefined });
+      next.resolve(DONE);
     }
   }
 
+  /** Nobody settles what was handed out: it comes again. */
+  finish(): void {
+    this.#isFinished = true;
+    this.drain();
+    for (const delivery of [...this.#unsettled]) delivery.nack(new NotSettled());
+  }
+
   async next(): Promise<IteratorResult<Delivery>> {
-    if (!this.#ended) {
-      this.#begun ??= this.#begin();
+    if (this.#isDraining) return DONE;
+    this.#begun ??= this.#begin();
+    try {
       await this.#begun;
+    } catch (error) {
+      // Who asks again after a failure hears that this is over.
+      this.finish();
+      throw error;
     }
-    const delivery = this.#ready.shift();
-    if (delivery !== undefined) return { done: false, value: delivery };
-    if (this.#ended) return { done: true, value: undefined };
+    const ready = this.#ready.shift();
+    if (ready !== undefined) {
+      this.#unsettled.add(ready.delivery);
+      return { done: false, value: ready.delivery };
+    }
+    if (this.#isDraining) return DONE;
     return new Promise((resolve) => {
       this.#readers.push({ resolve });
     });
   }
 
   async return(): Promise<IteratorResult<Delivery>> {
+    const isRunning = this.#begun !== undefined && !this.#isFinished;
     this.finish();
-    await this.#end();
-    return { done: true, value: undefined };
+    if (isRunning) await this.#end();
+    return DONE;
   }
 
   [Symbol.asyncIterator](): this {
@@ -127,6 +157,4 @@ export class Deliveries implements AsyncIterableIterator<Delivery> {
   }
 }
 
-function left(): IpcError {
-  return new IpcError('ERR_IPC_CONSUMER_STOPPED', 'The consumer is no longer iterated over');
-}
+const DONE: IteratorReturnResult<undefined> = Object.freeze({ done: true, value: undefined });

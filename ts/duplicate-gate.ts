@@ -3,6 +3,10 @@ import { limits } from './limits.js';
 
 /** The first copy of a message on its way; its outcome is that of every other one. */
 export interface Flight {
+  /** What stands for its id. */
+  readonly key: string;
+  /** Nobody waits for it any more, and another may have begun. */
+  isGivenUp: boolean;
   /** Made when another copy waits for it. */
   outcome: Promise<void> | undefined;
   settle: ((isHandled: boolean, error: unknown) => void) | undefined;
@@ -30,39 +34,54 @@ export class DuplicateGate {
     return this.#recent.size + this.#older.size;
   }
 
-  /** Whether a message of this id was handled. */
-  knows(id: string): boolean {
-    const key = keyOf(id);
+  /** Whether a message was handled whose id has this key. */
+  knows(key: string): boolean {
     return this.#recent.has(key) || this.#older.has(key);
   }
 
-  /** A message of this id was handled. */
-  remember(id: string): void {
+  /** A message was handled whose id has this key. */
+  remember(key: string): void {
+    // One that is remembered twice would take the place of another.
+    if (!this.knows(key)) this.rememberNew(key);
+  }
+
+  /** As {@link remember}, where it is known that this is news. */
+  rememberNew(key: string): void {
     if (this.#window === 0) return;
     if (this.#recent.size >= this.#window) {
       this.#older = this.#recent;
       this.#recent = new Set();
     }
-    this.#recent.add(keyOf(id));
+    this.#recent.add(key);
   }
 
   /** The copy that is on its way to the handler, if there is one. */
-  flightOf(id: string): Flight | undefined {
-    return this.#flights.get(keyOf(id));
+  flightOf(key: string): Flight | undefined {
+    return this.#flights.size === 0 ? undefined : this.#flights.get(key);
   }
 
   /** A message is on its way to the handler. */
-  begin(id: string): void {
-    this.#flights.set(keyOf(id), { outcome: undefined, settle: undefined });
+  begin(key: string): Flight {
+    const flight = { key, isGivenUp: false, outcome: undefined, settle: undefined };
+    this.#flights.set(key, flight);
+    return flight;
   }
 
   /** Its handler resolved, or failed with `error`; other copies hear of it. */
-  end(id: string, isHandled: boolean, error?: unknown): void {
-    const key = keyOf(id);
-    const flight = this.#flights.get(key);
-    this.#flights.delete(key);
-    if (isHandled) this.remember(id);
-    flight?.settle?.(isHandled, error);
+  end(flight: Flight, isHandled: boolean, error?: unknown): void {
+    const { key, settle } = flight;
+    if (!flight.isGivenUp) this.#flights.delete(key);
+    if (isHandled) this.remember(key);
+    settle?.(isHandled, error);
+  }
+
+  /** Nobody waits for the messages on their way any more: their next copies are handled. */
+  giveUp(error: unknown): void {
+    for (const flight of this.#flights.values()) {
+      flight.isGivenUp = true;
+      flight.settle?.(false, error);
+    }
+    this.#flights.clear();
   }
 
   /** Resolves or rejects with the outcome of that copy. */
@@ -74,8 +93,8 @@ export class DuplicateGate {
   }
 }
 
-/** What stands for an id: long ones are bounded, without becoming alike. */
-function keyOf(id: string): string {
+/** What the gate knows an id by: long ones are bounded, without becoming alike. */
+export function keyOf(id: string): string {
   if (id.length <= limits.gateIdLengthMax) return id;
-  return `sha256:${createHash('sha256').update(id).digest('base64')}`;
+  return `sha256:${createHash('sha256').update(id, 'utf16le').digest('base64')}`;
 }

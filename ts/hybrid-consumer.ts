@@ -1,5 +1,5 @@
 import { checkSocketPath } from './client.js';
-import { Deliveries, type Delivery } from './deliveries.js';
+import { Deliveries, type Delivery, NotSettled } from './deliveries.js';
 import { deliveryStore } from './delivery-store.js';
 import { DuplicateGate } from './duplicate-gate.js';
 import { Emitter } from './emitter.js';
@@ -8,13 +8,14 @@ import { HandledLog } from './handled-log.js';
 import { limits } from './limits.js';
 import {
   type Channel,
-  type Handle,
-  HandlerFailure,
+  type IntakeCounts,
   type MessageInfo,
   MessageIntake,
+  Refusal,
 } from './message-intake.js';
 import type { Claimed, PollableQueue } from './message-source.js';
-import { callable, object, oneOf, text, wholeNumber } from './options.js';
+import { callable, DELAY_MS_MAX, object, oneOf, text, wholeNumber } from './options.js';
+import { NotHandled } from './poll-loop.js';
 import {
   type DeadLetterInfo,
   onClaim,
@@ -59,7 +60,10 @@ export interface HybridConsumerConfig
    * `durable`: also by the file, so that a restart forgets nothing within `retentionHours`.
    */
   dedup?: 'memory' | 'durable' | undefined;
-  /** Newest ids that are remembered in memory at least. Default 100000. */
+  /**
+   * Newest ids that are remembered in memory at least; at most twice as many are. Default 100000;
+   * with 0 only copies that come during the handler are recognised there.
+   */
   dedupWindow?: number | undefined;
 }
 
@@ -67,6 +71,8 @@ export interface HybridConsumerConfig
 export interface HybridConsumerEvents {
   /** `start()` has succeeded. */
   listening: [];
+  /** `stop()` has come to its end. */
+  close: [];
   /** A publisher connected. */
   connection: [connection: ConnectionInfo];
   /** A publisher's connection ended; with an error if it was cut for a reason. */
@@ -88,8 +94,12 @@ export interface HybridConsumerEvents {
 export interface HybridErrorContext {
   /** The channel that it concerns. */
   via: Channel;
-  /** What was being done: a phase of the poller, or `connection` for the socket. */
-  phase: PollerPhase | 'connection';
+  /**
+   * What was being done: a phase of the poller; `dedup`: looking up or recording an id, whose
+   * message is refused then and comes again; `connection`: serving the socket; `close`: closing the
+   * queue's file.
+   */
+  phase: PollerPhase | 'dedup' | 'connection' | 'close';
   /** The message, if there was one. */
   message?: IPCMessage | undefined;
 }
@@ -98,7 +108,7 @@ export interface HybridErrorContext {
 export interface HybridConsumerStats {
   /** Whether it was started and not stopped since. */
   running: boolean;
-  /** Messages handled. */
+  /** Messages whose handler resolved. */
   handled: number;
   /** Of these, the ones that came by the socket. */
   viaSocket: number;
@@ -142,11 +152,20 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
   readonly #isDurable: boolean;
   /** Kept from start to start. */
   readonly #gate: DuplicateGate;
-  readonly #counts = { handled: 0, failed: 0, duplicates: 0, viaSocket: 0, viaQueue: 0 };
+  readonly #counts: IntakeCounts = {
+    handled: 0,
+    failed: 0,
+    duplicates: 0,
+    viaSocket: 0,
+    viaQueue: 0,
+  };
+  /** The parts of a running consumer. */
   #parts: Parts | undefined;
-  /** The run that was stopped last, for its counters. */
+  /** The parts of the run that began last, for their counters. */
   #last: Parts | undefined;
-  #stopping: Promise<void> | undefined;
+  #starting: Promise<void> | undefined;
+  /** The run that is being stopped, until that is done. */
+  #ending: { readonly done: Promise<void>; readonly intake: MessageIntake } | undefined;
   #deliveries: Deliveries | undefined;
 
   /** @throws {IpcError} `ERR_IPC_INVALID_ARGUMENT`; `ERR_IPC_PATH_TOO_LONG`. */
@@ -177,7 +196,7 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
 
   /**
    * Opens the queue's file, listens on the socket, and polls the queue. When one of them fails,
-   * nothing is left behind.
+   * nothing is left behind. While the consumer is being stopped, it waits for that.
    *
    * @throws {IpcError} `ERR_IPC_ALREADY_RUNNING`; `ERR_IPC_INVALID_ARGUMENT` without `onMessage`; as
    * `start()` of `UnixSocketServer` and the constructor of `SQLiteQueue`.
@@ -185,7 +204,7 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
   async start(): Promise<void> {
     const { onMessage } = this.#config;
     if (onMessage === undefined) {
-      throw invalidArgument('onMessage handler must be set before starting the consumer');
+      throw invalidArgument('A consumer without onMessage is started by iterating over it');
     }
     await this.#start(onMessage);
   }
@@ -196,22 +215,33 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
   }
 
   /**
-   * Takes no more messages, and resolves when the running handlers are done, acknowledged and
-   * marked, or at the deadline. What is not done then comes again: publishers store it, claims are
-   * given back. A consumer that does not run is left alone.
+   * Accepts no more, lets running handlers finish, also for messages that publishers had sent
+   * before, and resolves when their outcomes are acknowledged and settled and the file is closed.
+   * What is not done at the deadline is given up: publishers store it, claims are given back, and a
+   * handler that ends later is not heard. Messages of the queue that wait for a handler are given
+   * back at once.
+   *
+   * Calls while the consumer is being stopped share the outcome of the first. Called from inside
+   * `onMessage` it resolves at once, since that handler could not end otherwise. A consumer that
+   * does not run is left alone.
+   *
+   * @throws {IpcError} `ERR_IPC_INVALID_ARGUMENT`.
    */
   async stop({ deadlineMs }: DeadlineOptions = {}): Promise<void> {
-    const deadline = wholeNumber('deadlineMs', deadlineMs, limits.deadlineMs, {
-      min: 0,
-      max: 2 ** 31 - 1,
-    });
+    const range = { min: 0, max: DELAY_MS_MAX };
+    const deadline = wholeNumber('deadlineMs', deadlineMs, limits.deadlineMs, range);
+    if (this.#starting !== undefined) {
+      // Whoever started it hears of a failure.
+      await this.#starting.catch(() => {});
+    }
     const parts = this.#parts;
-    if (parts === undefined) return this.#stopping;
-    this.#parts = undefined;
-    this.#stopping = this.#end(parts, deadline).finally(() => {
-      this.#stopping = undefined;
-    });
-    return this.#stopping;
+    if (parts !== undefined) {
+      this.#parts = undefined;
+      const done = this.#end(parts, deadline);
+      this.#ending = { done, intake: parts.intake };
+    }
+    const ending = this.#ending;
+    if (ending !== undefined && !ending.intake.isInside) await ending.done;
   }
 
   /** Counters since the consumer was made. */
@@ -245,21 +275,20 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
 
   /**
    * The messages, each to be settled with `ack()` or `nack()`; at most `concurrency` are not. The
-   * consumer starts with the first one that is asked for, and stops when the iteration ends.
+   * consumer starts with the first one that is asked for. When the loop is left, what was not
+   * settled comes again, and the consumer stops; when it is stopped from elsewhere, the loop ends.
    *
-   * @throws {IpcError} `ERR_IPC_INVALID_ARGUMENT` for a consumer with `onMessage`,
-   * `ERR_IPC_ALREADY_RUNNING` when it is iterated over already.
+   * @throws {IpcError} `ERR_IPC_INVALID_ARGUMENT` for a consumer with `onMessage`. The first
+   * `next()` rejects as `start()`, with `ERR_IPC_ALREADY_RUNNING` when it is iterated over already.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Delivery> {
     if (this.#config.onMessage !== undefined) {
       throw invalidArgument('A consumer with onMessage cannot be iterated over');
     }
-    if (this.#deliveries !== undefined) throw alreadyRunning();
     const deliveries: Deliveries = new Deliveries(
-      () => this.#start((message, info) => deliveries.handle(message, info)),
+      () => this.#start((message, info) => deliveries.handle(message, info), deliveries),
       () => this.stop(),
     );
-    this.#deliveries = deliveries;
     return deliveries;
   }
 
@@ -267,67 +296,84 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
     return this.stop();
   }
 
-  async #start(handle: HybridMessageHandler): Promise<void> {
-    if (this.#parts !== undefined) throw alreadyRunning();
-    const parts = this.#open(handle);
-    this.#parts = parts;
+  async #start(handle: HybridMessageHandler, deliveries?: Deliveries): Promise<void> {
+    if (this.#parts !== undefined || this.#starting !== undefined) {
+      throw new IpcError('ERR_IPC_ALREADY_RUNNING', 'Consumer is already running');
+    }
+    this.#starting = this.#open(handle, deliveries);
     try {
-      await this.#stopping;
-      await parts.server.start();
-      await parts.poller.start();
-    } catch (error) {
-      if (this.#parts === parts) this.#parts = undefined;
-      this.#last = undefined;
-      await parts.server.stop({ deadlineMs: 0 });
-      parts.queue.close();
-      throw error;
+      await this.#starting;
+    } finally {
+      this.#starting = undefined;
     }
     this.tell('listening');
   }
 
-  #open(handle: HybridMessageHandler): Parts {
+  async #open(handle: HybridMessageHandler, deliveries: Deliveries | undefined): Promise<void> {
+    await this.#ending?.done;
     const { dbPath, retentionHours } = this.#config;
     const queue = new SQLiteQueue({ dbPath, retentionHours });
+    const parts = this.#newParts(queue, handle);
+    try {
+      await parts.server.start();
+      await parts.poller.start();
+    } catch (error) {
+      await parts.server.stop({ deadlineMs: 0 });
+      queue.close();
+      throw error;
+    }
+    this.#parts = parts;
+    this.#last = parts;
+    this.#deliveries = deliveries;
+  }
+
+  #newParts(queue: SQLiteQueue, handle: HybridMessageHandler): Parts {
     const log = this.#isDurable ? new HandledLog(queue[deliveryStore]) : undefined;
     const intake = new MessageIntake(this.#gate, log, this.#concurrency, this.#counts, {
-      handle: handle as Handle,
+      handle: handle as (message: unknown, info: MessageInfo) => unknown,
       duplicate: (message, info) => this.tell('duplicate', message as IPCMessage, info),
-      failed: (error, message, { via }) =>
-        this.#failed(error, { via, phase: 'handle', message: message as IPCMessage }),
+      failed: (error, phase, message, { via }) => {
+        // What a handler leaves behind that was given up finds the file closed.
+        if (phase === 'dedup' && intake.isShut) return;
+        this.#failed(error, { via, phase, message: message as IPCMessage });
+      },
     });
     const server = this.#newServer();
     server.setMessageHandler((message) => intake.take(message, BY_SOCKET));
     server.on('connection', (connection) => this.tell('connection', connection));
     server.on('disconnect', (connection, error) => this.tell('disconnect', connection, error));
-    server.on('error', (error) => {
-      if (!isOwn(error)) this.#failed(error, { via: 'socket', phase: 'connection' });
-    });
+    server.on('error', (error) => this.#failed(error, { via: 'socket', phase: 'connection' }));
     const poller = this.#newPoller(queue, ({ message, attempt }) =>
       intake.take(message, { via: 'queue', attempt }),
     );
     poller.on('drained', (handled) => this.tell('drained', handled));
     poller.on('deadLetter', (message, { attempts, error }) => {
-      const thrown = error instanceof HandlerFailure ? error.thrown : error;
-      this.tell('deadLetter', message, { attempts, error: thrown });
+      const reason = error instanceof Refusal ? error.reason : error;
+      this.tell('deadLetter', message, { attempts, error: reason });
     });
     poller.on('error', (error, { phase, message }) => {
-      if (!isOwn(error)) this.#failed(error, { via: 'queue', phase, message });
+      if (!intake.isShut) this.#failed(error, { via: 'queue', phase, message });
     });
     return { server, poller, queue, intake };
   }
 
+  /** Never rejects: nobody may be waiting. */
   async #end({ server, poller, queue, intake }: Parts, deadlineMs: number): Promise<void> {
-    this.#last = { server, poller, queue, intake };
-    await Promise.all([server.stop({ deadlineMs }), poller.stop({ deadlineMs })]);
-    intake.close();
-    this.#deliveries?.finish();
+    const deliveries = this.#deliveries;
+    const stopped = Promise.all([server.stop({ deadlineMs }), poller.stop({ deadlineMs })]);
+    intake.shutQueue();
+    deliveries?.drain();
+    await stopped;
+    intake.shut();
+    deliveries?.finish();
     this.#deliveries = undefined;
-    // Handlers that still run have nobody to report to.
-    server.removeAllListeners();
-    poller.removeAllListeners();
-    poller.on('error', () => {});
-    server.on('error', () => {});
-    queue.close();
+    try {
+      queue.close();
+    } catch (error) {
+      this.#failed(error, { via: 'queue', phase: 'close' });
+    }
+    this.#ending = undefined;
+    this.tell('close');
   }
 
   #newServer(): UnixSocketServer {
@@ -364,6 +410,7 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
   }
 
   #failed(error: unknown, context: HybridErrorContext): void {
+    if (isOwn(error)) return;
     if (this.tell('error', error, context)) return;
     try {
       console.error(`HybridConsumer: ${context.phase} failed (${context.via}):`, error);
@@ -378,14 +425,7 @@ const BY_SOCKET: MessageInfo = Object.freeze({ via: 'socket', attempt: 1 });
 /** Stands for the queue where options are only checked. */
 const NO_QUEUE: PollableQueue = { dequeue: () => [], markProcessed() {}, cleanup() {} };
 
-/** Whether it was told already, or is what `stop()` does. */
+/** Whether it was told already, or says that the consumer is being stopped. */
 function isOwn(error: unknown): boolean {
-  return (
-    error instanceof HandlerFailure ||
-    (error instanceof IpcError && error.code === 'ERR_IPC_CONSUMER_STOPPED')
-  );
-}
-
-function alreadyRunning(): IpcError {
-  return new IpcError('ERR_IPC_ALREADY_RUNNING', 'Consumer is already running');
+  return error instanceof Refusal || error instanceof NotHandled || error instanceof NotSettled;
 }

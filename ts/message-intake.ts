@@ -1,7 +1,9 @@
-import { DuplicateGate } from './duplicate-gate.js';
-import { IpcError, messageOf } from './errors.js';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { DuplicateGate, type Flight, keyOf } from './duplicate-gate.js';
+import { textOf } from './errors.js';
 import { Fifo } from './fifo.js';
 import type { HandledLog } from './handled-log.js';
+import { NotHandled } from './poll-loop.js';
 import { isThenable } from './thenable.js';
 
 /** The channel that a message came by. */
@@ -15,9 +17,6 @@ export interface MessageInfo {
   readonly attempt: number;
 }
 
-/** Called for each message; what it throws or rejects with makes the message come again. */
-export type Handle = (message: unknown, info: MessageInfo) => unknown;
-
 /** The counters of a {@link MessageIntake}. */
 export interface IntakeCounts {
   handled: number;
@@ -27,23 +26,46 @@ export interface IntakeCounts {
   viaQueue: number;
 }
 
-/** What the handler threw, on its way through the server or the poller. */
-export class HandlerFailure extends Error {
-  constructor(readonly thrown: unknown) {
-    super(messageOf(thrown));
+/** What the intake needs of its consumer. */
+export interface IntakeHost {
+  /** May throw; what it returns is awaited. */
+  handle(message: unknown, info: MessageInfo): unknown;
+  duplicate(message: unknown, info: MessageInfo): void;
+  failed(error: unknown, phase: 'handle' | 'dedup', message: unknown, info: MessageInfo): void;
+}
+
+/** Why a message has to come again, on its way through the server or the poller; told already. */
+export class Refusal extends Error {
+  constructor(readonly reason: unknown) {
+    super(textOf(reason));
   }
 }
 
-interface Waiting {
-  start: () => void;
-  refuse: (error: unknown) => void;
-}
+/**
+ * Tells a `stop()` that is called from inside a handler from all others, also after the handler
+ * has awaited something: it must not wait for the handler that waits for it.
+ */
+const handlerCalls = new AsyncLocalStorage<Job>();
 
-/** What the intake needs of its consumer. */
-export interface IntakeHost {
-  handle: Handle;
-  duplicate(message: unknown, info: MessageInfo): void;
-  failed(error: unknown, message: unknown, info: MessageInfo): void;
+/** A message on its way to the handler, and the call of its handler. */
+class Job {
+  /** Its handler has ended. */
+  isDone = false;
+  /** By which copies wait for its outcome; none are possible before it waits for anything. */
+  flight: Flight | undefined;
+  /** Of the promise of a message that waits for a handler to end. */
+  resolve: (() => void) | undefined;
+  reject: ((error: unknown) => void) | undefined;
+
+  constructor(
+    readonly intake: MessageIntake,
+    readonly message: unknown,
+    readonly info: MessageInfo,
+    /** Missing where the message cannot have copies. */
+    readonly id: string | undefined,
+    /** What the gate knows it by. */
+    readonly key: string | undefined,
+  ) {}
 }
 
 /**
@@ -53,18 +75,21 @@ export interface IntakeHost {
  * A message that need not wait for anything is handled in the call itself, without a promise.
  */
 export class MessageIntake {
-  readonly counts: IntakeCounts;
-  readonly gate: DuplicateGate;
+  readonly #counts: IntakeCounts;
+  readonly #gate: DuplicateGate;
   readonly #log: HandledLog | undefined;
   readonly #concurrency: number;
   readonly #host: IntakeHost;
-  readonly #waiting: Record<Channel, Fifo<Waiting>> = { socket: new Fifo(), queue: new Fifo() };
-  #next: Channel = 'socket';
+  readonly #waiting: Record<Channel, Fifo<Job>> = { socket: new Fifo(), queue: new Fifo() };
+  #waitingCount = 0;
+  /** Whose turn it is when both wait. */
+  #turn: Channel = 'socket';
   #running = 0;
   #starting = false;
-  #closed = false;
+  #isQueueShut = false;
+  #isShut = false;
 
-  /** With a `log`, ids are also looked up and recorded there. Counts on in `counts`. */
+  /** `gate` and `counts` outlive it. With a `log`, ids are also looked up and recorded there. */
   constructor(
     gate: DuplicateGate,
     log: HandledLog | undefined,
@@ -72,10 +97,10 @@ export class MessageIntake {
     counts: IntakeCounts,
     host: IntakeHost,
   ) {
-    this.counts = counts;
-    this.gate = gate;
+    this.#gate = gate;
     this.#log = log;
     this.#concurrency = concurrency;
+    this.#counts = counts;
     this.#host = host;
   }
 
@@ -86,146 +111,222 @@ export class MessageIntake {
 
   /** Messages that wait for a handler to end. */
   get waiting(): number {
-    return this.#waiting.socket.size + this.#waiting.queue.size;
+    return this.#waitingCount;
   }
 
-  /** No handler is started any more: whoever waits is refused. */
-  close(): void {
-    this.#closed = true;
-    for (const channel of ['socket', 'queue'] as const) {
-      const queue = this.#waiting[channel];
-      for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-        next.refuse(stopped());
-      }
-    }
+  /** Whether nobody waits for its handlers any more. */
+  get isShut(): boolean {
+    return this.#isShut;
+  }
+
+  /** Whether the caller was called by a handler that has not ended. */
+  get isInside(): boolean {
+    const job = handlerCalls.getStore();
+    return job !== undefined && job.intake === this && !job.isDone;
+  }
+
+  /** No more messages of the queue are handled; those of the socket are, until `shut()`. */
+  shutQueue(): void {
+    this.#isQueueShut = true;
+    this.#refuseWaiting('queue');
+  }
+
+  /** No handler is started any more, and nobody waits for those that run. */
+  shut(): void {
+    this.#isShut = true;
+    this.shutQueue();
+    this.#refuseWaiting('socket');
+    this.#gate.giveUp(new NotHandled());
   }
 
   /**
-   * Handles a message, unless a copy of it was handled. Returns or resolves when that is done, and
-   * throws or rejects when the message has to come again.
+   * Handles a message, unless a copy of it was handled. Returns or resolves when that is done;
+   * throws or rejects, with a {@link Refusal} or with `NotHandled`, when it has to come again.
    */
   take(message: unknown, info: MessageInfo): void | Promise<void> {
-    if (this.#closed) throw stopped();
+    if (!this.#admits(info)) throw new NotHandled();
     const id = idOf(message);
-    if (id === undefined) return this.#admit(message, info, undefined);
-    if (this.gate.knows(id)) return this.#drop(message, info);
-    const flight = this.gate.flightOf(id);
-    if (flight !== undefined) {
-      return DuplicateGate.outcomeOf(flight).then(() => this.#drop(message, info));
-    }
-    this.gate.begin(id);
-    return this.#log === undefined
-      ? this.#admit(message, info, id)
-      : this.#lookUp(this.#log, message, info, id);
+    if (id === undefined) return this.#admit(new Job(this, message, info, undefined, undefined));
+    const key = keyOf(id);
+    const job = new Job(this, message, info, id, key);
+    if (this.#gate.knows(key)) return this.#dropKnown(job, id);
+    const flight = this.#gate.flightOf(key);
+    if (flight !== undefined) return DuplicateGate.outcomeOf(flight).then(() => this.#drop(job));
+    return this.#log === undefined ? this.#admit(job) : this.#lookUp(this.#log, job, id, key);
   }
 
-  async #lookUp(log: HandledLog, message: unknown, info: MessageInfo, id: string): Promise<void> {
+  #admits({ via }: MessageInfo): boolean {
+    return via === 'queue' ? !this.#isQueueShut : !this.#isShut;
+  }
+
+  // --- copies ----------------------------------------------------------------------------------
+
+  #drop({ message, info }: Job): void {
+    this.#counts.duplicates++;
+    this.#host.duplicate(message, info);
+  }
+
+  #dropKnown(job: Job, id: string): void | Promise<void> {
+    // What could not be recorded when it was handled is recorded now. A row is its own record.
+    if (job.info.via === 'queue' || !this.#log?.owes(id)) return this.#drop(job);
+    return this.#log.record(id).then(
+      () => this.#drop(job),
+      (error: unknown) => {
+        throw this.#refusal(error, 'dedup', job);
+      },
+    );
+  }
+
+  async #lookUp(log: HandledLog, job: Job, id: string, key: string): Promise<void> {
+    const flight = this.#gate.begin(key);
+    job.flight = flight;
     let isHandled: boolean;
     try {
       isHandled = await log.has(id);
     } catch (error) {
-      this.gate.end(id, false, error);
-      throw error;
+      const refusal = this.#refusal(error, 'dedup', job);
+      this.#gate.end(flight, false, refusal);
+      throw refusal;
     }
-    if (!isHandled) return this.#admit(message, info, id);
-    this.gate.end(id, true);
-    this.#drop(message, info);
+    if (!isHandled) return this.#admit(job);
+    this.#gate.end(flight, true);
+    this.#drop(job);
   }
 
-  #drop(message: unknown, info: MessageInfo): void {
-    this.counts.duplicates++;
-    this.#host.duplicate(message, info);
-  }
+  // --- so many at once -------------------------------------------------------------------------
 
-  #admit(message: unknown, info: MessageInfo, id: string | undefined): void | Promise<void> {
-    if (this.#running < this.#concurrency && this.waiting === 0) {
-      return this.#run(message, info, id);
+  #admit(job: Job): void | Promise<void> {
+    const isAdmitted = this.#admits(job.info);
+    if (isAdmitted && this.#running < this.#concurrency && this.#waitingCount === 0) {
+      return this.#run(job);
     }
+    this.#await(job);
     return new Promise((resolve, reject) => {
-      const refuse = (error: unknown) => {
-        if (id !== undefined) this.gate.end(id, false, error);
-        reject(error);
-      };
-      const start = () => {
-        try {
-          resolve(this.#run(message, info, id));
-        } catch (error) {
-          reject(error);
-        }
-      };
-      if (this.#closed) refuse(stopped());
-      else this.#waiting[info.via].push({ start, refuse });
+      job.resolve = resolve;
+      job.reject = reject;
+      if (isAdmitted) {
+        this.#waiting[job.info.via].push(job);
+        this.#waitingCount++;
+      } else {
+        // It was shut while the id was looked up.
+        this.#refuse(job);
+      }
     });
   }
 
-  #run(message: unknown, info: MessageInfo, id: string | undefined): void | Promise<void> {
-    this.#running++;
-    let result: unknown;
-    try {
-      result = this.#host.handle(message, info);
-      if (isThenable(result)) {
-        // `resolve` hears a thenable once, whatever it calls and throws.
-        return Promise.resolve(result).then(
-          () => this.#succeeded(info, id),
-          (error: unknown) => this.#failed(error, message, info, id),
-        );
-      }
-    } catch (error) {
-      this.#failed(error, message, info, id);
-    }
-    return this.#succeeded(info, id);
+  /** From here on copies may come before it is done. */
+  #await(job: Job): void {
+    if (job.key !== undefined) job.flight ??= this.#gate.begin(job.key);
   }
 
-  #succeeded({ via }: MessageInfo, id: string | undefined): void | Promise<void> {
-    this.counts.handled++;
-    if (via === 'socket') this.counts.viaSocket++;
-    else this.counts.viaQueue++;
-    this.#freeSlot();
-    if (id === undefined) return;
-    // A row of the queue is its own record.
-    if (this.#log === undefined || via === 'queue') this.gate.end(id, true);
-    else return this.#record(this.#log, id);
-  }
-
-  async #record(log: HandledLog, id: string): Promise<void> {
-    try {
-      await log.record(id);
-      this.gate.end(id, true);
-    } catch (error) {
-      // Not acknowledged, so that it comes again; then this process still knows it.
-      this.gate.remember(id);
-      this.gate.end(id, false, error);
-      throw error;
+  #refuseWaiting(channel: Channel): void {
+    const queue = this.#waiting[channel];
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      this.#waitingCount--;
+      this.#refuse(next);
     }
   }
 
-  #failed(thrown: unknown, message: unknown, info: MessageInfo, id: string | undefined): never {
-    this.counts.failed++;
-    this.#freeSlot();
-    const failure = new HandlerFailure(thrown);
-    if (id !== undefined) this.gate.end(id, false, failure);
-    this.#host.failed(thrown, message, info);
-    throw failure;
+  #refuse({ flight, reject }: Job): void {
+    const refusal = new NotHandled();
+    if (flight !== undefined) this.#gate.end(flight, false, refusal);
+    reject?.(refusal);
+  }
+
+  #start(job: Job): void {
+    try {
+      const handling = this.#run(job);
+      if (handling === undefined) job.resolve?.();
+      else handling.then(job.resolve, job.reject);
+    } catch (error) {
+      job.reject?.(error);
+    }
   }
 
   #freeSlot(): void {
     this.#running--;
     // A handler that ends at once comes back here while the loop below runs.
-    if (this.#starting || this.waiting === 0) return;
+    if (this.#starting || this.#waitingCount === 0) return;
     this.#starting = true;
-    while (this.#running < this.#concurrency) {
-      const other = this.#next === 'socket' ? 'queue' : 'socket';
-      const next = this.#waiting[this.#next].shift() ?? this.#waiting[other].shift();
-      if (next === undefined) break;
-      this.#next = other;
-      next.start();
+    while (this.#running < this.#concurrency && this.#waitingCount > 0) {
+      const other = this.#turn === 'socket' ? 'queue' : 'socket';
+      const channel = this.#waiting[this.#turn].size > 0 ? this.#turn : other;
+      this.#turn = channel === 'socket' ? 'queue' : 'socket';
+      this.#waitingCount--;
+      this.#start(this.#waiting[channel].shift() as Job);
     }
     this.#starting = false;
   }
-}
 
-function stopped(): IpcError {
-  return new IpcError('ERR_IPC_CONSUMER_STOPPED', 'The consumer is stopped');
+  // --- handling --------------------------------------------------------------------------------
+
+  #run(job: Job): void | Promise<void> {
+    this.#running++;
+    let result: unknown;
+    try {
+      result = handlerCalls.run(job, this.#host.handle, job.message, job.info);
+      if (isThenable(result)) {
+        this.#await(job);
+        // `resolve` hears a thenable once, whatever it calls and throws.
+        return Promise.resolve(result).then(
+          () => this.#succeeded(job),
+          (error: unknown) => this.#failed(job, error),
+        );
+      }
+    } catch (error) {
+      return this.#failed(job, error);
+    }
+    return this.#succeeded(job);
+  }
+
+  #succeeded(job: Job): void | Promise<void> {
+    const { id, key, info } = job;
+    job.isDone = true;
+    this.#counts.handled++;
+    if (info.via === 'socket') this.#counts.viaSocket++;
+    else this.#counts.viaQueue++;
+    if (key === undefined || id === undefined) return this.#freeSlot();
+    if (this.#log !== undefined && info.via === 'socket') {
+      this.#freeSlot();
+      return this.#record(this.#log, job, id, key);
+    }
+    if (job.flight === undefined) this.#gate.rememberNew(key);
+    else this.#gate.end(job.flight, true);
+    this.#freeSlot();
+  }
+
+  /** Not acknowledged when that fails: it comes again, and this process knows it then. */
+  async #record(log: HandledLog, job: Job, id: string, key: string): Promise<void> {
+    const flight = job.flight ?? this.#gate.begin(key);
+    try {
+      await log.record(id);
+    } catch (error) {
+      this.#gate.remember(key);
+      const refusal = this.#refusal(error, 'dedup', job);
+      this.#gate.end(flight, false, refusal);
+      throw refusal;
+    }
+    this.#gate.end(flight, true);
+  }
+
+  #failed(job: Job, thrown: unknown): never {
+    job.isDone = true;
+    let refusal: Error;
+    if (thrown instanceof NotHandled) {
+      refusal = thrown;
+    } else {
+      this.#counts.failed++;
+      refusal = this.#refusal(thrown, 'handle', job);
+    }
+    if (job.flight !== undefined) this.#gate.end(job.flight, false, refusal);
+    this.#freeSlot();
+    throw refusal;
+  }
+
+  #refusal(reason: unknown, phase: 'handle' | 'dedup', { message, info }: Job): Refusal {
+    this.#host.failed(reason, phase, message, info);
+    return new Refusal(reason);
+  }
 }
 
 function idOf(message: unknown): string | undefined {

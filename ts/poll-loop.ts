@@ -14,6 +14,16 @@ import type { QueueMessage } from './types.js';
 /** What the loop was doing when something failed. */
 export type PollerPhase = 'claim' | 'handle' | 'settle' | 'extend' | 'cleanup';
 
+/**
+ * What `PollLoopHost.handle` throws when it did not come to handling the message: the message is
+ * given back, and no attempt is counted.
+ */
+export class NotHandled extends IpcError {
+  constructor() {
+    super('ERR_IPC_CONSUMER_STOPPED', 'The consumer is being stopped');
+  }
+}
+
 /** The poller as its loop sees it: the handler, which may throw, and whom to tell, which do not. */
 export interface PollLoopHost {
   handle(claim: Claimed, loop: PollLoop): unknown;
@@ -357,7 +367,8 @@ export class PollLoop {
         await this.#host.handle(claim, this);
         this.#succeeded(claim);
       } catch (error) {
-        this.#failed(claim, error);
+        if (error instanceof NotHandled) this.#outbox.released.push(claim);
+        else this.#failed(claim, error);
       }
       this.#inHand.delete(claim);
       this.#turnMessages += 1;

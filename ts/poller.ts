@@ -132,7 +132,10 @@ export interface PollerEvents {
   drained: [handled: number];
 }
 
-/** The option of a handler that is also told which delivery it is. @internal */
+/**
+ * The option of a handler that is also told which delivery it is, and whose owner knows by itself
+ * whether `stop()` is called from inside it: here it counts as called from outside. @internal
+ */
 export const onClaim: unique symbol = Symbol('onClaim');
 
 interface ClaimOptions {
@@ -217,10 +220,9 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
     };
     this.#host = {
       handle: (claim, loop) => {
+        if (this.#onClaim !== undefined) return this.#onClaim(claim);
         const call = { poller: this, loop, claim };
-        return this.#onClaim === undefined
-          ? handlerCalls.run(call, this.#onMessage as QueueMessageHandler, claim.message)
-          : handlerCalls.run(call, this.#onClaim, claim);
+        return handlerCalls.run(call, this.#onMessage as QueueMessageHandler, claim.message);
       },
       succeeded: () => {
         this.#counts.handled++;

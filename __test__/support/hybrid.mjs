@@ -1,5 +1,5 @@
 // What the tests of the delivery layer share.
-import { HybridPublisher } from '../../features/hybrid/index.js';
+import { HybridConsumer, HybridPublisher } from '../../features/hybrid/index.js';
 import { SQLiteQueue } from '../../features/sqlite-queue/index.js';
 import { folder, listen } from './socket.mjs';
 
@@ -18,6 +18,43 @@ export function publisherOf(t, config) {
   }
   t.after(() => publisher.close({ deadlineMs: 0 }));
   return { publisher, events, names: () => events.map(([name]) => name) };
+}
+
+/**
+ * A consumer that runs, with the messages that its handler has seen (`[id, via, attempt]`) and the
+ * events that it told; stopped after the test. Polls fast, so that tests of retries need not wait.
+ */
+export async function consumerOf(t, where, onMessage = () => {}, options = {}) {
+  const seen = [];
+  const consumer = new HybridConsumer({
+    pollInterval: 5,
+    ...where,
+    ...options,
+    onMessage(message, info) {
+      seen.push([message.id, info.via, info.attempt]);
+      return onMessage(message, info);
+    },
+  });
+  const events = listened(t, consumer);
+  await consumer.start();
+  return { consumer, seen, events };
+}
+
+/** The events of a consumer, which is stopped after the test. */
+export function listened(t, consumer) {
+  const events = [];
+  for (const name of ['duplicate', 'deadLetter', 'error']) {
+    consumer.on(name, (what, more) => events.push([name, what, more]));
+  }
+  t.after(() => consumer.stop({ deadlineMs: 0 }));
+  return events;
+}
+
+/** A queue of another owner on the file, closed after the test. */
+export function queueOf(t, { dbPath }) {
+  const queue = new SQLiteQueue({ dbPath });
+  t.after(() => queue.close());
+  return queue;
 }
 
 /** A server that hands its messages to `handler`, with the messages it has seen. */
