@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { limits } from '../dist/limits.js';
 import { HybridConsumer } from '../features/hybrid/index.js';
+import { checkHealth } from '../index.mjs';
 import { consumerOf, paths, publisherOf, queueOf } from './support/hybrid.mjs';
 import { connected, deferred, until } from './support/socket.mjs';
 
@@ -230,4 +231,19 @@ test('options are checked when it is made, those of its parts too', (t) => {
     code: 'ERR_IPC_PATH_TOO_LONG',
   });
   assert.ok(limits.consumerConcurrency > 1);
+});
+
+test('health of a consumer', async (t) => {
+  const where = paths(t);
+  const { consumer } = await consumerOf(t, where);
+  const { status, server, poller, queue } = checkHealth({ consumer });
+  assert.equal(status, 'healthy');
+  assert.deepEqual([server.listening, poller.running, queue.pending], [true, true, 0]);
+  const { server: serverPart, queue: queuePart, poller: pollerPart } = consumer;
+  const parts = { server: serverPart, queue: queuePart, poller: pollerPart };
+  assert.deepEqual(checkHealth(parts).reasons, []);
+  await consumer.stop();
+  const stopped = checkHealth({ consumer });
+  assert.equal(stopped.status, 'unhealthy');
+  assert.deepEqual(stopped.reasons, ['The consumer is not running']);
 });

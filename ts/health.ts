@@ -8,10 +8,15 @@ import type { UnixSocketServerStats } from './server.js';
 export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy';
 
 /** The parts to look at; each is anything with the `stats()` of that part. */
-export interface HealthSources {
+export interface HealthParts {
   server?: { stats(): UnixSocketServerStats } | undefined;
   queue?: { stats(): QueueStats } | undefined;
   poller?: { stats(): PollerStats } | undefined;
+}
+
+/** The parts of a service, or its `HybridConsumer`, which stands for all three. */
+export interface HealthSources extends HealthParts {
+  consumer?: (HealthParts & { isRunning(): boolean }) | undefined;
 }
 
 /** From when on a part counts as degraded. */
@@ -65,7 +70,11 @@ export function checkHealth(
     }
   };
 
-  const server = ask('server', sources.server);
+  const { consumer } = sources;
+  const parts = consumer ?? sources;
+  if (consumer?.isRunning() === false) unhealthy.push('The consumer is not running');
+
+  const server = ask('server', parts.server);
   if (server !== undefined) {
     snapshot.server = server;
     if (!server.listening) unhealthy.push('The server is not listening');
@@ -74,7 +83,7 @@ export function checkHealth(
     }
   }
 
-  const queue = ask('queue', sources.queue);
+  const queue = ask('queue', parts.queue);
   if (queue !== undefined) {
     snapshot.queue = queue;
     if (queue.pending > maxPending) {
@@ -87,7 +96,7 @@ export function checkHealth(
     if (queue.dead > maxDead) degraded.push(`${queue.dead} dead letters wait to be looked at`);
   }
 
-  const poller = ask('poller', sources.poller);
+  const poller = ask('poller', parts.poller);
   if (poller !== undefined) {
     snapshot.poller = poller;
     if (!poller.running) unhealthy.push('The poller is not running');
