@@ -15,6 +15,13 @@ test('the face knows only limits that the core has', () => {
 
 /** The options that the README shows with their defaults, by the limit that is the default. */
 const shown = {
+  spillAfterMs: 'spillAfterMs',
+  timeoutMs: 'publishTimeoutMs',
+  maxPending: 'publishedMax',
+  maxPendingLength: 'publishedLengthMax',
+  // The first of three, which is the consumer's.
+  concurrency: 'consumerConcurrency',
+  dedupWindow: 'dedupWindow',
   maxConnections: 'connectionsMax',
   maxFrameBytes: 'frameBytesMax',
   highWaterMark: 'highWaterMark',
