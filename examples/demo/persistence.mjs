@@ -1,6 +1,6 @@
 // The persistence process: receives candles by both channels and keeps each once.
 import { setTimeout } from 'node:timers/promises';
-import { SQLiteQueue, SQLiteQueuePoller, UnixSocketServer } from '@flowtrace/ipc';
+import { HybridConsumer } from '@flowtrace/ipc';
 import { digest, Ledger, now, readLedger } from './ledger.mjs';
 import { runAsChild } from './process.mjs';
 
@@ -9,57 +9,53 @@ const DRAIN_CHECK_MS = 250;
 
 runAsChild(async ({ socketPath, dbPath, ledgerPath }) => {
   const counts = { socket: 0, queue: 0, duplicates: 0 };
-  const known = new Set();
-  const ledger = new Ledger(ledgerPath);
-  // What earlier lives of this process handled: a copy may still come.
+  // What earlier lives of this process kept.
+  const kept = new Set();
   for (const { id, via, duplicate } of readLedger(ledgerPath)) {
-    known.add(id);
+    kept.add(id);
     counts[duplicate ? 'duplicates' : via]++;
   }
+  const ledger = new Ledger(ledgerPath);
 
-  /** One gate for both channels; the ledger stands for the candle's table in a database. */
-  function keep({ id, payload }, via) {
-    if (known.has(id)) {
-      counts.duplicates++;
-      ledger.append({ id, via, duplicate: true });
-      return;
-    }
-    ledger.append({ id, via, at: now(), digest: digest(JSON.stringify(payload)) });
-    known.add(id);
-    counts[via]++;
+  function drop({ id }, { via }) {
+    counts.duplicates++;
+    ledger.append({ id, via, duplicate: true });
   }
 
-  const server = new UnixSocketServer({ socketPath });
-  server.setRequestHandler(async (message) => {
-    keep(message, 'socket');
-    return { success: true };
-  });
-
-  const queue = new SQLiteQueue({ dbPath });
-  const poller = new SQLiteQueuePoller({
-    queue,
+  const consumer = new HybridConsumer({
+    socketPath,
+    dbPath,
+    dedup: 'durable',
     pollInterval: 200,
     batchSize: 100,
-    onMessage: (message) => keep(message, 'queue'),
+    onMessage(message, info) {
+      // The ledger stands for the candle's table in a database. As its primary key would, it refuses
+      // a candle that was kept just before a kill, too late for anybody to be told.
+      if (kept.has(message.id)) {
+        drop(message, info);
+        return;
+      }
+      const { id, payload } = message;
+      ledger.append({ id, via: info.via, at: now(), digest: digest(JSON.stringify(payload)) });
+      counts[info.via]++;
+    },
   });
+  consumer.on('duplicate', drop);
 
-  await server.start();
-  await poller.start();
+  await consumer.start();
   return {
     counts: () => counts,
 
     /** Called when no worker sends any more: drains the queue and stops. */
     async end() {
-      await server.stop();
-      while (isUnfinished(queue.stats())) await setTimeout(DRAIN_CHECK_MS);
-      await poller.stop();
-      queue.close();
+      while (isUnfinished(consumer.queue.stats())) await setTimeout(DRAIN_CHECK_MS);
+      await consumer.stop();
       ledger.close();
     },
   };
 });
 
-/** Claimed messages are in the poller's hands, but a poller that stops gives them back. */
+/** Claimed messages are in the consumer's hands, but one that stops gives them back. */
 function isUnfinished({ pending, claimed }) {
   return pending + claimed > 0;
 }

@@ -106,7 +106,7 @@ export function table(summary) {
     ['never sent', summary.unexpected],
     [],
     ['kills', summary.kills, 'of the persistence process, by SIGKILL'],
-    ['failovers', summary.failovers, 'connections lost by the workers'],
+    ['failovers', summary.failovers, 'times that a worker went over to the queue'],
     ['candles per second', throughput.candlesPerSecond, `${bytes(throughput.bytesPerSecond)}/s`],
   ];
   const lines = rows.map(([name = '', value, note = '']) =>

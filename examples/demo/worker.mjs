@@ -1,6 +1,6 @@
-// A worker process: makes candles at a steady rate and delivers them.
+// A worker process: makes candles at a steady rate and publishes them.
+import { HybridPublisher } from '@flowtrace/ipc';
 import { CandleSource } from './candles.mjs';
-import { Channel } from './channel.mjs';
 import { digest, Ledger, now } from './ledger.mjs';
 import { runAsChild } from './process.mjs';
 
@@ -12,9 +12,9 @@ const UNDERWAY_MAX = 1_000;
 runAsChild(async ({ name, socketPath, dbPath, ledgerPath, seed, rate, minBytes, maxBytes }) => {
   const source = new CandleSource({ seed, minBytes, maxBytes });
   const ledger = new Ledger(ledgerPath);
-  const channel = new Channel({ socketPath, dbPath });
+  const publisher = new HybridPublisher({ socketPath, dbPath });
   const counts = { sent: 0, socket: 0, queue: 0 };
-  const underway = new Set();
+  let underway = 0;
   let pacemaker;
 
   function sendOne() {
@@ -24,18 +24,17 @@ runAsChild(async ({ name, socketPath, dbPath, ledgerPath, seed, rate, minBytes, 
     // Before it is sent: a candle that gets lost on the way has to be in the ledger.
     ledger.append({ id, at: now(), bytes: json.length, digest: digest(json) });
     const message = { id, type: 'candle:complete', payload: candle, timestamp: Date.now() };
-    const delivery = channel
-      .deliver(message)
-      .then((via) => counts[via]++)
+    underway++;
+    publisher
+      .publish(message)
+      .then(({ via }) => counts[via]++)
       // Neither channel took it: the ledgers will show it as lost.
-      .catch((error) => console.error(`${id} could not be delivered (${error.code}):`, error))
-      .finally(() => underway.delete(delivery));
-    underway.add(delivery);
+      .catch((error) => console.error(`${id} could not be published (${error.code}):`, error))
+      .finally(() => underway--);
   }
 
-  await channel.open();
   return {
-    counts: () => ({ ...counts, failovers: channel.failovers }),
+    counts: () => ({ ...counts, failovers: publisher.stats().failovers }),
 
     /** Candles are due by the clock, so that a late timer does not lower the rate. */
     begin() {
@@ -46,15 +45,14 @@ runAsChild(async ({ name, socketPath, dbPath, ledgerPath, seed, rate, minBytes, 
         // After a pause at most a tenth of a second is made up for.
         due = Math.min(due + ((time - last) / 1_000) * rate, Math.max(1, rate / 10));
         last = time;
-        for (; due >= 1 && underway.size < UNDERWAY_MAX; due--) sendOne();
+        for (; due >= 1 && underway < UNDERWAY_MAX; due--) sendOne();
       }, TICK_MS);
     },
 
-    /** Sends nothing more, and returns when everything is delivered. */
+    /** Sends nothing more, and returns when everything is handled or stored. */
     async end() {
       clearInterval(pacemaker);
-      while (underway.size > 0) await Promise.all(underway);
-      await channel.close();
+      await publisher.close();
       ledger.close();
     },
   };
