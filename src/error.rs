@@ -130,6 +130,14 @@ impl Error {
         }
     }
 
+    /// Whether SQLite found no room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Error::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) if matches!(
+            failure.extended_code,
+            rusqlite::ffi::SQLITE_FULL | rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+        ))
+    }
+
     /// Whether another connection holds a lock that we waited for in vain.
     pub fn is_busy(&self) -> bool {
         matches!(self, Error::Sqlite(error) if matches!(

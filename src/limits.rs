@@ -258,6 +258,10 @@ limits! {
     /// Pages in the write-ahead log after which a commit moves them into the database file.
     pub const WAL_CHECKPOINT_PAGES: u32 = 1_000;
 
+    /// Size of the reserve file beside a queue's file, whose room is given back so that messages can
+    /// be settled and deleted while the disk is full. It takes at most a quarter of a small disk.
+    pub const RESERVE_BYTES: u32 = 1024 * 1024;
+
     /// Page cache of one connection, in KiB.
     pub const CACHE_KIB: u32 = 8 * 1024;
 

@@ -53,6 +53,7 @@ interface Limits {
   readonly rememberedMessagesMax: number;
   readonly turnMs: number;
   readonly turnMessagesMax: number;
+  readonly reserveBytes: number;
   readonly groupRequestsMax: number;
   readonly groupBytesMax: number;
 }

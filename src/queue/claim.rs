@@ -21,7 +21,7 @@ use super::owner::{self, Owner};
 use super::row::{self, Flaw, Message};
 use super::store::{Store, Writing};
 use super::{Durability, dead};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits;
 
 /// A message that was claimed.
@@ -87,6 +87,33 @@ impl Settlement {
     fn is_empty(&self) -> bool {
         self.complete.is_empty() && self.fail.is_empty() && self.release.is_empty()
     }
+
+    /// Two with half of the claims each, in their order, if there is more than one.
+    fn halves(&self) -> Option<(Settlement, Settlement)> {
+        let all = self.complete.len() + self.fail.len() + self.release.len();
+        if all < 2 {
+            return None;
+        }
+        let mut left = all / 2;
+        let mut part = |len: usize| {
+            let taken = len.min(left);
+            left -= taken;
+            taken
+        };
+        let complete = self.complete.split_at(part(self.complete.len()));
+        let fail = self.fail.split_at(part(self.fail.len()));
+        let release = self.release.split_at(part(self.release.len()));
+        let of =
+            |complete: &[(String, i64)], fail: &[Failure], release: &[(String, i64)]| Settlement {
+                complete: complete.to_vec(),
+                fail: fail.to_vec(),
+                release: release.to_vec(),
+            };
+        Some((
+            of(complete.0, fail.0, release.0),
+            of(complete.1, fail.1, release.1),
+        ))
+    }
 }
 
 /// The outcome of a [`Settlement`], in its order.
@@ -98,6 +125,13 @@ pub struct Settled {
     pub failed: Vec<FailOutcome>,
     /// Whether the claim was still held.
     pub released: Vec<bool>,
+}
+
+/// On which terms messages are claimed.
+struct Terms<'a> {
+    lease_ms: u64,
+    attempts_max: u32,
+    owner: &'a Owner,
 }
 
 /// The error text of a dead letter whose last delivery nobody lived to report on.
@@ -127,13 +161,14 @@ impl Store {
         attempts_max: u32,
         owner: &Owner,
     ) -> Result<Vec<Claimed>> {
-        let mut claimed = Vec::new();
-        self.claim_each(
-            limit,
+        let terms = Terms {
             lease_ms,
             attempts_max,
             owner,
-            |message, token, attempt| {
+        };
+        self.draining_fewer(limit as usize, |store, limit| {
+            let mut claimed = Vec::new();
+            store.claim_each(limit, &terms, |message, token, attempt| {
                 claimed.push(Claimed {
                     id: message.id.to_owned(),
                     kind: message.kind.to_owned(),
@@ -142,9 +177,9 @@ impl Store {
                     token,
                     attempt,
                 });
-            },
-        )?;
-        Ok(claimed)
+            })?;
+            Ok(claimed)
+        })
     }
 
     /// As [`Store::claim`], with the JSON text of an array of
@@ -156,14 +191,15 @@ impl Store {
         attempts_max: u32,
         owner: &Owner,
     ) -> Result<(String, u32)> {
-        let mut out = String::from("[");
-        let mut count = 0;
-        self.claim_each(
-            limit,
+        let terms = Terms {
             lease_ms,
             attempts_max,
             owner,
-            |message, token, attempt| {
+        };
+        self.draining_fewer(limit as usize, |store, limit| {
+            let mut out = String::from("[");
+            let mut count = 0;
+            store.claim_each(limit, &terms, |message, token, attempt| {
                 if count > 0 {
                     out.push(',');
                 }
@@ -171,21 +207,23 @@ impl Store {
                 out.push_str("{\"message\":");
                 message.write(&mut out);
                 out.push_str(&format!(",\"token\":{token},\"attempt\":{attempt}}}"));
-            },
-        )?;
-        out.push(']');
-        Ok((out, count))
+            })?;
+            out.push(']');
+            Ok((out, count))
+        })
     }
 
     fn claim_each(
         &mut self,
-        limit: u32,
-        lease_ms: u64,
-        attempts_max: u32,
-        owner: &Owner,
+        limit: usize,
+        terms: &Terms<'_>,
         mut take: impl FnMut(&Message<'_>, i64, u32),
     ) -> Result<()> {
-        let limit = limit as usize;
+        let Terms {
+            lease_ms,
+            attempts_max,
+            owner,
+        } = *terms;
         let now = self.clock.boot_ms();
         let mut living = Living::default();
         if limit == 0 || candidates(&self.conn, now, 1, &mut living)?.is_empty() {
@@ -288,7 +326,7 @@ impl Store {
         if !holds {
             return Ok(0);
         }
-        self.write(Durability::Normal, |writing| {
+        let release = |writing: &Writing<'_>| {
             let count = writing
                 .conn
                 .prepare_cached(
@@ -297,7 +335,8 @@ impl Store {
                 )?
                 .execute([owner.text()])?;
             Ok(count as u64)
-        })
+        };
+        self.draining(|store| store.write(Durability::Normal, release))
     }
 
     /// [`Store::complete`], [`Store::fail`] and [`Store::release`] in one transaction.
@@ -305,6 +344,13 @@ impl Store {
         if settlement.is_empty() {
             return Ok(Settled::default());
         }
+        match self.draining(|store| store.settle_at_once(settlement)) {
+            Err(error) if error.is_full() => self.settle_in_halves(settlement, error),
+            outcome => outcome,
+        }
+    }
+
+    fn settle_at_once(&mut self, settlement: &Settlement) -> Result<Settled> {
         self.write(Durability::Normal, |writing| {
             let each = |claims: &[(String, i64)],
                         settle: fn(&Writing<'_>, &str, i64) -> Result<bool>|
@@ -326,12 +372,29 @@ impl Store {
         })
     }
 
+    /// The disk is full, and all of them together need more room than the reserve has.
+    ///
+    /// # Errors
+    /// `full` when a claim cannot be settled by itself. Of the others some may be settled then:
+    /// they are stale when they are settled again.
+    fn settle_in_halves(&mut self, settlement: &Settlement, full: Error) -> Result<Settled> {
+        let Some((first, second)) = settlement.halves() else {
+            return Err(full);
+        };
+        let mut settled = self.settle(&first)?;
+        let others = self.settle(&second)?;
+        settled.completed.extend(others.completed);
+        settled.failed.extend(others.failed);
+        settled.released.extend(others.released);
+        Ok(settled)
+    }
+
     /// Renews the lease of claims for `lease_ms` from now. `false`: it was no longer held.
     pub fn extend(&mut self, claims: &[(String, i64)], lease_ms: u64) -> Result<Vec<bool>> {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
-        self.write(Durability::Normal, |writing| {
+        let extend = |writing: &Writing<'_>| {
             let until = deadline(writing.boot_ms, lease_ms);
             let mut statement = writing.conn.prepare_cached(
                 "UPDATE message_claim SET available_at_ms = ?3
@@ -341,7 +404,8 @@ impl Store {
                 .iter()
                 .map(|(id, token)| Ok(statement.execute(params![id, token, until])? == 1))
                 .collect()
-        })
+        };
+        self.draining(|store| store.write(Durability::Normal, extend))
     }
 }
 

@@ -157,18 +157,19 @@ impl Store {
                     .query_map([], |row| row.get(0))?
                     .collect::<rusqlite::Result<Vec<i64>>>()?;
                 for chunk in rowids.chunks(limits::CHUNK_ROWS) {
-                    count += self.write(level, |writing| {
+                    let work = |writing: &Writing<'_>| {
                         let mut count = 0;
                         for &rowid in chunk {
                             count += u64::from(step(writing, rowid)?);
                         }
                         Ok(count)
-                    })?;
+                    };
+                    count += self.draining(|store| store.write(level, work))?;
                 }
             }
             Selection::Ids(ids) => {
                 for chunk in ids.chunks(limits::CHUNK_ROWS) {
-                    count += self.write(level, |writing| {
+                    let work = |writing: &Writing<'_>| {
                         let mut count = 0;
                         for id in chunk {
                             let rowid = writing
@@ -184,7 +185,8 @@ impl Store {
                             }
                         }
                         Ok(count)
-                    })?;
+                    };
+                    count += self.draining(|store| store.write(level, work))?;
                 }
             }
         }

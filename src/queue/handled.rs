@@ -9,7 +9,6 @@ use rusqlite::{Connection, params};
 use super::Durability;
 use super::store::{self, Store, Writing};
 use crate::error::Result;
-use crate::limits;
 
 /// Numbers of pending rows, oldest first. A pending row has no `processed_at` unless somebody
 /// has put one there by hand, so that this index, made for the cleanup, holds them by rowid.
@@ -46,7 +45,7 @@ impl Store {
         if marked.is_empty() && remembered.is_empty() {
             return Ok(0);
         }
-        self.write(Durability::Normal, |writing| {
+        let work = |writing: &Writing<'_>| {
             let mut count = 0;
             for id in marked.iter().chain(remembered) {
                 count += u64::from(settle(writing, id.as_ref())?);
@@ -55,7 +54,8 @@ impl Store {
                 record(writing.conn, id.as_ref(), writing.unix_seconds())?;
             }
             Ok(count)
-        })
+        };
+        self.draining(|store| store.write(Durability::Normal, work))
     }
 
     /// Which of `ids`, by their places, are remembered as handled or belong to a message that is
@@ -112,9 +112,9 @@ impl Store {
         Ok(false)
     }
 
-    /// Forgets ids that were handled before `cutoff`, in seconds since 1970, all if there is
-    /// none: one transaction of [`limits::CHUNK_ROWS`]. Returns whether more are left.
-    pub(super) fn forget_handled_chunk(&mut self, cutoff: Option<i64>) -> Result<bool> {
+    /// Forgets up to `count` ids that were handled before `cutoff`, in seconds since 1970; if
+    /// there is none, any. Returns whether there may be more.
+    pub(super) fn forget_handled(&mut self, cutoff: Option<i64>, count: usize) -> Result<bool> {
         let cutoff = cutoff.unwrap_or(i64::MAX);
         // Found outside of the transaction: most calls find nothing, and take no lock.
         let ids = self
@@ -122,20 +122,20 @@ impl Store {
             .prepare_cached(
                 "SELECT message_id FROM message_handled WHERE handled_at < ?1 LIMIT ?2",
             )?
-            .query_map(params![cutoff, limits::CHUNK_ROWS as i64], |row| row.get(0))?
+            .query_map(params![cutoff, count as i64], |row| row.get(0))?
             .collect::<rusqlite::Result<Vec<String>>>()?;
-        if !ids.is_empty() {
-            self.write(Durability::Normal, |writing| {
-                let mut forget = writing.conn.prepare_cached(
-                    "DELETE FROM message_handled WHERE message_id = ?1 AND handled_at < ?2",
-                )?;
-                for id in &ids {
-                    forget.execute(params![id, cutoff])?;
-                }
-                Ok(())
-            })?;
+        if ids.is_empty() {
+            return Ok(false);
         }
-        Ok(ids.len() == limits::CHUNK_ROWS)
+        self.write(Durability::Normal, |writing| {
+            let mut forget = writing.conn.prepare_cached(
+                "DELETE FROM message_handled WHERE message_id = ?1 AND handled_at < ?2",
+            )?;
+            for id in &ids {
+                forget.execute(params![id, cutoff])?;
+            }
+            Ok(true)
+        })
     }
 }
 
@@ -168,6 +168,7 @@ mod tests {
     use super::super::Owner;
     use super::super::testing::{Folder, message};
     use super::*;
+    use crate::limits;
 
     #[test]
     fn only_pending_messages_are_marked_and_their_claims_are_stale() {

@@ -5,6 +5,7 @@
 //! | `place` | the file: its folders, its kind, its file system |
 //! | `open`, `schema` | a connection with every pragma set, on a file that is ours |
 //! | `busy` | waiting for another connection's lock |
+//! | `room` | what lets it be drained while the disk is full |
 //! | `message`, `row` | a message on its way in; a row on its way out |
 //! | `store` | one connection: enqueue, dequeue, mark processed |
 //! | `claim`, `owner`, `clock` | leases: who holds a message, until when |
@@ -34,6 +35,7 @@ mod message;
 mod open;
 mod owner;
 mod place;
+mod room;
 mod row;
 mod schema;
 mod store;

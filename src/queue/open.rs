@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::room::{self, Reserve};
 use super::schema::{self, Extension, Found};
 use super::{Options, busy, place};
 use crate::error::{Code, Error, Result};
@@ -19,13 +20,28 @@ const STATEMENTS_MAX: usize = 64;
 pub(super) fn open(options: &Options, extension: Option<&Extension>) -> Result<Connection> {
     schema::require_version()?;
     let path = place::prepare(&options.path)?;
-    connect(&path, options, extension, true)
+    connect_on_full_disk(&path, options, extension, true)
 }
 
 /// Opens a file that another connection has open: it is there, with all of its tables.
 pub(super) fn reopen(options: &Options) -> Result<Connection> {
     let path = place::require(&options.path)?;
-    connect(&path, options, None, false)
+    connect_on_full_disk(&path, options, None, false)
+}
+
+/// [`connect`]; where the disk is full, with as much of the reserve as that needs.
+fn connect_on_full_disk(
+    path: &Path,
+    options: &Options,
+    extension: Option<&Extension>,
+    may_create: bool,
+) -> Result<Connection> {
+    loop {
+        match connect(path, options, extension, may_create) {
+            Err(error) if error.is_full() && Reserve::beside(path).spend() => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 fn connect(
@@ -68,6 +84,7 @@ fn connect(
         };
         conn.execute_batch(&format!("PRAGMA {name} = {value}"))?;
     }
+    room::grow_in_chunks(&conn)?;
     if found != Found::Complete {
         patience.wait(|| schema::create(&conn, extension))?;
     }

@@ -2,6 +2,7 @@
 //!
 //! Claims, dead letters and upkeep extend [`Store`] in files of their own.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use rusqlite::{Connection, params};
 
 use super::clock::{Clock, SystemClock};
 use super::message::NewMessage;
+use super::room::Reserve;
 use super::row::{self, Flaw, Timestamp};
 use super::schema::Extension;
 use super::{Durability, Options, dead, open};
@@ -24,7 +26,13 @@ pub struct Store {
     durability: Durability,
     /// The connection's synchronous level, once it was set.
     level: Option<Durability>,
-    path: PathBuf,
+    pub(super) path: PathBuf,
+    pub(super) reserve: Reserve,
+    /// Whether the next write may have a step of the reserve; then whether it got one.
+    pub(super) spends: Option<bool>,
+    pub(super) page_bytes: i64,
+    /// The size of the database, in pages, up to which the file is known to be there.
+    pub(super) backed_pages: Cell<i64>,
 }
 
 /// A write transaction in progress, and the time it takes place.
@@ -67,22 +75,29 @@ impl Store {
         clock: Arc<dyn Clock>,
         extension: Option<&Extension>,
     ) -> Result<Self> {
-        Ok(Self::with(open::open(options, extension)?, options, clock))
+        Self::with(open::open(options, extension)?, options, clock)
     }
 
-    fn with(conn: Connection, options: &Options, clock: Arc<dyn Clock>) -> Self {
+    fn with(conn: Connection, options: &Options, clock: Arc<dyn Clock>) -> Result<Self> {
         let path = match conn.path() {
             Some(path) => PathBuf::from(path),
             // It is not UTF-8.
             None => std::path::absolute(&options.path).unwrap_or_else(|_| options.path.clone()),
         };
-        Store {
+        let page_bytes = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let mut reserve = Reserve::beside(&path);
+        reserve.fill(&path);
+        Ok(Store {
             conn,
             clock,
             durability: options.durability,
             level: None,
             path,
-        }
+            reserve,
+            spends: None,
+            page_bytes,
+            backed_pages: Cell::new(0),
+        })
     }
 
     /// Opens a queue once more, by the path that [`Store::path`] gives. It has to be there: were a
@@ -92,11 +107,7 @@ impl Store {
     /// `SQLITE_CANTOPEN` when the file or one of its tables is missing; else those of
     /// [`Store::open`].
     pub fn reopen(options: &Options) -> Result<Self> {
-        Ok(Self::with(
-            open::reopen(options)?,
-            options,
-            Arc::new(SystemClock),
-        ))
+        Self::with(open::reopen(options)?, options, Arc::new(SystemClock))
     }
 
     /// The file, with symbolic links resolved: its log lies beside it under the same name and
@@ -110,7 +121,7 @@ impl Store {
     /// # Errors
     /// `SQLITE_CONSTRAINT_PRIMARYKEY` when the id is stored already.
     pub fn enqueue(&mut self, message: &NewMessage<'_>) -> Result<()> {
-        self.write(self.durability, |writing| insert(writing.conn, message))
+        self.store_with(|conn| insert(conn, message))
     }
 
     /// As [`Store::enqueue`], but a message that is stored already counts as stored, whatever its
@@ -119,9 +130,7 @@ impl Store {
     /// # Errors
     /// `IdConflict` when another message is stored under the id.
     pub fn enqueue_idempotent(&mut self, message: &NewMessage<'_>) -> Result<()> {
-        self.write(self.durability, |writing| {
-            insert_idempotent(writing.conn, message)
-        })
+        self.store_with(|conn| insert_idempotent(conn, message))
     }
 
     /// Stores all of them in one transaction, or none.
@@ -132,9 +141,7 @@ impl Store {
         if messages.is_empty() {
             return Ok(());
         }
-        self.write(self.durability, |writing| {
-            insert_many(writing.conn, messages, insert)
-        })
+        self.store_with(|conn| insert_many(conn, messages, insert))
     }
 
     /// [`Store::enqueue_many`] in the manner of [`Store::enqueue_idempotent`].
@@ -145,9 +152,7 @@ impl Store {
         if messages.is_empty() {
             return Ok(());
         }
-        self.write(self.durability, |writing| {
-            insert_many(writing.conn, messages, insert_idempotent)
-        })
+        self.store_with(|conn| insert_many(conn, messages, insert_idempotent))
     }
 
     /// Stores messages in one transaction, each with an outcome of its own: a duplicate does not
@@ -163,12 +168,12 @@ impl Store {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
-        self.write(self.durability, |writing| {
+        self.store_with(|conn| {
             let mut outcomes = Vec::with_capacity(messages.len());
             for &(message, idempotent) in messages {
                 let outcome = match idempotent {
-                    true => insert_idempotent(writing.conn, message),
-                    false => insert(writing.conn, message),
+                    true => insert_idempotent(conn, message),
+                    false => insert(conn, message),
                 };
                 match outcome {
                     // Anything else ends the transaction.
@@ -179,6 +184,11 @@ impl Store {
             }
             Ok(outcomes)
         })
+    }
+
+    /// Stores what `insert` inserts, in one transaction.
+    fn store_with<T>(&mut self, insert: impl Fn(&Connection) -> Result<T>) -> Result<T> {
+        self.storing(|store| store.write(store.durability, |writing| insert(writing.conn)))
     }
 
     /// The oldest pending messages, by timestamp, as the JSON text of an array of
@@ -221,11 +231,14 @@ impl Store {
         }
         out.push(']');
         for chunk in corrupt.chunks(limits::CHUNK_ROWS) {
-            match self.write(Durability::Normal, |writing| {
-                dead::set_aside(writing, chunk)
-            }) {
+            let set_aside = |store: &mut Store| {
+                store.write(Durability::Normal, |writing| {
+                    dead::set_aside(writing, chunk)
+                })
+            };
+            match self.draining(set_aside) {
                 // The next call finds them again.
-                Err(error) if error.is_busy() => break,
+                Err(error) if error.is_busy() || error.is_full() => break,
                 outcome => outcome?,
             }
         }
@@ -243,7 +256,7 @@ impl Store {
         if ids.is_empty() {
             return Ok(0);
         }
-        self.write(Durability::Normal, |writing| {
+        let mark = |writing: &Writing<'_>| {
             let mut mark = writing.conn.prepare_cached(
                 "UPDATE message_queue SET processed = 1, processed_at = ?2
                  WHERE message_id = ?1 AND processed IS NOT 1",
@@ -256,7 +269,8 @@ impl Store {
                 dead::forget(writing.conn, id)?;
             }
             Ok(count)
-        })
+        };
+        self.draining(|store| store.write(Durability::Normal, mark))
     }
 
     /// Waits until the write transaction of another connection, if one is in progress, has ended.
@@ -299,14 +313,17 @@ impl Store {
             self.level = Some(level);
         }
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        self.spend_if_asked();
         let rollback = Rollback(&self.conn);
         let value = work(&Writing {
             conn: &self.conn,
             boot_ms: self.clock.boot_ms(),
             unix_ms: self.clock.unix_ms(),
         })?;
+        self.back_pages()?;
         self.conn.prepare_cached("COMMIT")?.execute([])?;
         drop(rollback);
+        self.restore_reserve();
         Ok(value)
     }
 }

@@ -6,7 +6,7 @@ use super::Durability;
 use super::claim::Living;
 use super::owner;
 use super::row::{self, Timestamp};
-use super::store::{Rollback, Store};
+use super::store::{Rollback, Store, Writing};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 
@@ -33,6 +33,44 @@ pub struct Stats {
     pub wal_bytes: u64,
 }
 
+/// How far a cleanup has come. Every step is short, and may be followed by other work.
+#[derive(Debug, Clone, Default)]
+pub(super) struct CleanupProgress {
+    /// Messages that were deleted.
+    pub(super) deleted: u64,
+    stage: Stage,
+    /// The key behind which the stage goes on.
+    after: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Messages,
+    Handled,
+    Claims,
+    Letters,
+    Done,
+}
+
+impl CleanupProgress {
+    pub(super) fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// The stage goes on, or the next one begins.
+    fn go_on(&mut self, more: bool) {
+        if !more {
+            self.stage = match self.stage {
+                Stage::Messages => Stage::Handled,
+                Stage::Handled => Stage::Claims,
+                Stage::Claims => Stage::Letters,
+                Stage::Letters | Stage::Done => Stage::Done,
+            };
+        }
+    }
+}
+
 impl Store {
     /// Deletes processed messages that were processed more than `retention_hours` ago; with 0,
     /// all of them. Messages that are not settled and dead letters stay. Returns how many.
@@ -44,18 +82,47 @@ impl Store {
     /// # Errors
     /// `InvalidArgument` when the retention is negative or not a number.
     pub fn cleanup(&mut self, retention_hours: f64) -> Result<u64> {
-        let mut count = 0;
-        loop {
-            let (deleted, more) = self.cleanup_chunk(retention_hours)?;
-            count += deleted;
-            if !more {
-                return Ok(count);
-            }
+        let mut progress = CleanupProgress::default();
+        while !progress.is_done() {
+            self.cleanup_step(retention_hours, &mut progress)?;
         }
+        Ok(progress.deleted)
     }
 
-    /// One transaction of [`Store::cleanup`]: how many it deleted, and whether more are left.
-    pub(super) fn cleanup_chunk(&mut self, retention_hours: f64) -> Result<(u64, bool)> {
+    /// One step of [`Store::cleanup`]: a transaction, or a look at as many entries.
+    pub(super) fn cleanup_step(
+        &mut self,
+        retention_hours: f64,
+        progress: &mut CleanupProgress,
+    ) -> Result<()> {
+        let cutoff = self.cutoff(retention_hours)?;
+        match progress.stage {
+            Stage::Messages => {
+                let rows = self.draining_fewer(limits::CHUNK_ROWS, |store, count| {
+                    store.delete_processed(cutoff, count)
+                })?;
+                progress.deleted += rows;
+                progress.go_on(rows > 0);
+            }
+            Stage::Handled => {
+                let more = self.draining_fewer(limits::CHUNK_ROWS, |store, count| {
+                    store.forget_handled(cutoff, count)
+                })?;
+                progress.go_on(more);
+            }
+            Stage::Claims | Stage::Letters => {
+                let after = std::mem::take(&mut progress.after);
+                let last = self.prune(progress.stage, &after)?;
+                progress.go_on(last.is_some());
+                progress.after = last.unwrap_or_default();
+            }
+            Stage::Done => {}
+        }
+        Ok(())
+    }
+
+    /// What was settled before this, in seconds since 1970, is deleted; `None`: everything.
+    fn cutoff(&self, retention_hours: f64) -> Result<Option<i64>> {
         if retention_hours.is_nan() || retention_hours < 0.0 {
             return Err(Error::rule(
                 Code::InvalidArgument,
@@ -65,101 +132,100 @@ impl Store {
         // Conversion saturates: a retention beyond the calendar keeps everything.
         #[allow(clippy::cast_possible_truncation)]
         let retention = (retention_hours * 3_600.0).ceil() as i64;
-        let cutoff = self
-            .clock
-            .unix_ms()
-            .div_euclid(1_000)
-            .saturating_sub(retention);
+        let now = self.clock.unix_ms().div_euclid(1_000);
         // Without a retention the time does not matter, not even a missing or a future one.
-        let select = match retention {
-            0 => "SELECT rowid FROM message_queue WHERE processed = 1 LIMIT ?2 + 0 * ?1",
-            _ => {
+        Ok((retention > 0).then(|| now.saturating_sub(retention)))
+    }
+
+    /// Deletes up to `count` processed messages. Returns how many.
+    fn delete_processed(&mut self, cutoff: Option<i64>, count: usize) -> Result<u64> {
+        let select = match cutoff {
+            None => "SELECT rowid FROM message_queue WHERE processed = 1 LIMIT ?2 + 0 * ?1",
+            Some(_) => {
                 "SELECT rowid FROM message_queue WHERE processed = 1 AND processed_at < ?1
                  LIMIT ?2"
             }
         };
         // Found outside of the transaction: readers keep nobody waiting, and most calls find
         // nothing.
+        let before = cutoff.unwrap_or(0);
         let rowids = self
             .conn
             .prepare_cached(select)?
-            .query_map(params![cutoff, limits::CHUNK_ROWS as i64], |row| row.get(0))?
+            .query_map(params![before, count as i64], |row| row.get(0))?
             .collect::<rusqlite::Result<Vec<i64>>>()?;
-        let mut count = 0;
-        if !rowids.is_empty() {
-            count = self.write(Durability::Normal, |writing| {
-                // The time again: rows may have changed, and `VACUUM` may have renumbered them.
-                let mut delete = writing.conn.prepare_cached(
-                    "DELETE FROM message_queue
-                     WHERE rowid = ?1 AND processed = 1 AND (?3 OR processed_at < ?2)",
-                )?;
-                let mut count = 0;
-                for rowid in &rowids {
-                    count += delete.execute(params![rowid, cutoff, retention == 0])? as u64;
-                }
-                Ok(count)
-            })?;
+        if rowids.is_empty() {
+            return Ok(0);
         }
-        if rowids.len() == limits::CHUNK_ROWS {
-            return Ok((count, true));
-        }
-        if self.forget_handled_chunk((retention > 0).then_some(cutoff))? {
-            return Ok((count, true));
-        }
-        self.prune()?;
-        Ok((count, false))
+        self.write(Durability::Normal, |writing| {
+            // The time again: rows may have changed, and `VACUUM` may have renumbered them.
+            let mut delete = writing.conn.prepare_cached(
+                "DELETE FROM message_queue
+                 WHERE rowid = ?1 AND processed = 1 AND (?3 OR processed_at < ?2)",
+            )?;
+            let mut count = 0;
+            for rowid in &rowids {
+                count += delete.execute(params![rowid, before, cutoff.is_none()])? as u64;
+            }
+            Ok(count)
+        })
     }
 
-    /// Drops what is known of messages that old processes settled or deleted.
-    fn prune(&mut self) -> Result<()> {
+    /// Drops what is known of messages that old processes settled or deleted: looks at the next
+    /// entries behind the key `after`. Returns the last one that it looked at, if there may be
+    /// more.
+    fn prune(&mut self, stage: Stage, after: &str) -> Result<Option<String>> {
         // The claim of a settled message stays while its lease runs, so that its owner is told
         // that its work counts.
-        let claims = concat!(
-            "SELECT c.message_id FROM message_claim c
-             WHERE NOT (c.leased AND c.available_at_ms > ?1 AND NOT ",
-            owner::of_another_boot!(),
-            ") AND NOT EXISTS (SELECT 1 FROM message_queue q
-                               WHERE q.message_id = c.message_id AND q.processed = 0)"
-        );
-        let letters = "SELECT d.message_id FROM message_dead_letter d
-             WHERE NOT EXISTS (SELECT 1 FROM message_queue q
-                               WHERE q.message_id = d.message_id AND q.processed = 2)";
-        let now = self.clock.boot_ms();
-        let collect = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-            self.conn
-                .prepare_cached(sql)?
-                .query_map(values, |row| row.get(0))?
-                .collect::<rusqlite::Result<Vec<String>>>()
-        };
-        let claims = collect(claims, &[&now, &owner::boot()])?;
-        let letters = collect(letters, &[])?;
-        let drops = [
-            (
-                claims,
+        let (select, delete) = match stage {
+            Stage::Claims => (
+                concat!(
+                    "SELECT c.message_id, NOT (c.leased AND c.available_at_ms > ?1 AND NOT ",
+                    owner::of_another_boot!(),
+                    ") AND NOT EXISTS (SELECT 1 FROM message_queue q
+                                       WHERE q.message_id = c.message_id AND q.processed = 0)
+                     FROM message_claim c WHERE c.message_id > ?3
+                     ORDER BY c.message_id LIMIT ?4"
+                ),
                 "DELETE FROM message_claim WHERE message_id = ?1
                    AND NOT (leased AND available_at_ms > ?2)
                    AND NOT EXISTS (SELECT 1 FROM message_queue q
                                    WHERE q.message_id = ?1 AND q.processed = 0)",
             ),
-            (
-                letters,
+            _ => (
+                "SELECT d.message_id, ?1 + ?2 IS NOT NULL
+                   AND NOT EXISTS (SELECT 1 FROM message_queue q
+                                   WHERE q.message_id = d.message_id AND q.processed = 2)
+                 FROM message_dead_letter d WHERE d.message_id > ?3
+                 ORDER BY d.message_id LIMIT ?4",
                 "DELETE FROM message_dead_letter WHERE message_id = ?1 AND ?2 IS NOT NULL
                    AND NOT EXISTS (SELECT 1 FROM message_queue q
                                    WHERE q.message_id = ?1 AND q.processed = 2)",
             ),
-        ];
-        for (ids, sql) in drops {
-            for chunk in ids.chunks(limits::CHUNK_ROWS) {
-                self.write(Durability::Normal, |writing| {
-                    let mut delete = writing.conn.prepare_cached(sql)?;
-                    for id in chunk {
-                        delete.execute(params![id, writing.boot_ms])?;
-                    }
-                    Ok(())
-                })?;
-            }
+        };
+        let (now, count) = (self.clock.boot_ms(), limits::CHUNK_ROWS as i64);
+        let entries = self
+            .conn
+            .prepare_cached(select)?
+            .query_map(params![now, owner::boot(), after, count], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect::<rusqlite::Result<Vec<(String, bool)>>>()?;
+        let more = entries.len() == limits::CHUNK_ROWS;
+        let last = entries.last().map(|(id, _)| id.clone());
+        let idle = entries.iter().filter(|(_, idle)| *idle);
+        let idle: Vec<&str> = idle.map(|(id, _)| id.as_str()).collect();
+        if !idle.is_empty() {
+            let work = |writing: &Writing<'_>| {
+                let mut delete = writing.conn.prepare_cached(delete)?;
+                for id in &idle {
+                    delete.execute(params![id, writing.boot_ms])?;
+                }
+                Ok(())
+            };
+            self.draining(|store| store.write(Durability::Normal, work))?;
         }
-        Ok(())
+        Ok(last.filter(|_| more))
     }
 
     /// Counts what the queue holds, all at one instant.
@@ -243,14 +309,15 @@ impl Store {
         } else {
             let mut free = number(self, "PRAGMA freelist_count")?;
             while free > 0 {
-                self.write(Durability::Normal, |writing| {
+                let vacuum = |writing: &Writing<'_>| {
                     let step = format!("PRAGMA incremental_vacuum({})", limits::VACUUM_STEP_PAGES);
                     // One page per row of the answer.
                     let mut statement = writing.conn.prepare_cached(&step)?;
                     let mut rows = statement.query([])?;
                     while rows.next()?.is_some() {}
                     Ok(())
-                })?;
+                };
+                self.draining(|store| store.write(Durability::Normal, vacuum))?;
                 let left = number(self, "PRAGMA freelist_count")?;
                 if left >= free {
                     // Others free pages as fast as we give them back.

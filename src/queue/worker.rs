@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use super::claim::{Settled, Settlement};
 use super::message::{self, NewMessage};
+use super::upkeep::CleanupProgress;
 use super::{Options, Owner, Store};
 use crate::error::{Code, Error, Result};
 use crate::limits;
@@ -188,8 +189,8 @@ struct Envelope {
     weight: usize,
     bytes: usize,
     request: Request,
-    /// Messages that a cleanup has deleted in earlier turns.
-    cleaned: u64,
+    /// How far a cleanup has come in earlier turns.
+    progress: CleanupProgress,
 }
 
 struct Shared {
@@ -288,7 +289,7 @@ impl Worker {
                     weight,
                     bytes,
                     request,
-                    cleaned: 0,
+                    progress: CleanupProgress::default(),
                 })
                 .map_err(|error| match error {
                     mpsc::error::TrySendError::Full(_) => too_many(waiting),
@@ -424,13 +425,11 @@ impl Thread {
         let results: Vec<Result<Reply>> = if let [envelope] = group.as_mut_slice()
             && let Request::Cleanup { retention_hours } = envelope.request
         {
-            let outcome = self.with_store(|store, _| store.cleanup_chunk(retention_hours));
-            if let Ok((count, _)) = outcome {
-                envelope.cleaned += count;
-            }
-            match outcome {
-                Ok((_, true)) => return group.pop(),
-                Ok((_, false)) => vec![Ok(Reply::Cleaned(envelope.cleaned))],
+            let progress = &mut envelope.progress;
+            let step = |store: &mut Store, _: &Owner| store.cleanup_step(retention_hours, progress);
+            match self.with_store(step) {
+                Ok(()) if !envelope.progress.is_done() => return group.pop(),
+                Ok(()) => vec![Ok(Reply::Cleaned(envelope.progress.deleted))],
                 Err(error) => vec![Err(error)],
             }
         } else {

@@ -265,7 +265,7 @@ fn a_commit_is_bounded_and_a_batch_is_not_divided() {
             weight: request.weight(),
             bytes: request.bytes(),
             request,
-            cleaned: 0,
+            progress: CleanupProgress::default(),
         })
         .collect();
     let mut sizes = Vec::new();
