@@ -158,6 +158,7 @@ describe('markProcessed and cleanup', () => {
       waiting: 1,
       processed: 1,
       dead: 0,
+      exact: true,
       oldestPending: 1,
     });
     assert.ok(walBytes > 0 && freeBytes < fileBytes);

@@ -241,6 +241,12 @@ limits! {
     /// however long it is. It keeps the answer well below the longest string V8 can hold (512 MB).
     pub const DEQUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+    /// Messages of a state that `stats()` counts one by one; of more it says that it did not.
+    pub const STATS_COUNT_MAX: u32 = 20_000;
+
+    /// Claims that `stats()` looks at one by one: each of them takes longer than a message.
+    pub const STATS_CLAIMS_MAX: u32 = 4_000;
+
     /// Longest error text kept with a failed message, in bytes.
     pub const ERROR_TEXT_BYTES_MAX: usize = 8 * 1024;
 

@@ -133,7 +133,7 @@ export interface NativeQueue {
   deadLetters(limit: number, offset: number): string;
   redrive(ids?: string[]): number;
   purgeDead(ids?: string[]): number;
-  stats(): string;
+  stats(exact: boolean): string;
   compact(): void;
   claimLater(ticket: number, limit: number, leaseMs: number, attemptsMax: number): void;
   settle(request: string): string;

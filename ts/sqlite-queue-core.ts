@@ -26,5 +26,6 @@ export {
   type QueueStats,
   SQLiteQueue,
   type SQLiteQueueConfig,
+  type StatsOptions,
 } from './queue.js';
 export type { DeadlineOptions, QueueMessage } from './types.js';

@@ -4,7 +4,7 @@ import { HybridConsumer } from '@flowtrace/ipc';
 import { digest, Ledger, now, readLedger } from './ledger.mjs';
 import { runAsChild } from './process.mjs';
 
-/** Not more often: `stats()` counts all rows of the file. */
+/** Not more often: `stats()` counts rows of the file. */
 const DRAIN_CHECK_MS = 250;
 
 runAsChild(async ({ socketPath, dbPath, ledgerPath }) => {

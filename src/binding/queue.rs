@@ -309,14 +309,20 @@ impl NativeQueue {
 
     /// The counters as JSON, in the form of `QueueStats` in `ts/queue.ts`.
     #[napi(catch_unwind)]
-    pub fn stats(&mut self) -> errors::Result<String> {
-        let stats = self.store()?.stats().map_err(exception)?;
+    pub fn stats(&mut self, exact: bool) -> errors::Result<String> {
+        let store = self.store()?;
+        let stats = match exact {
+            true => store.exact_stats(),
+            false => store.stats(),
+        }
+        .map_err(exception)?;
         let counters = json!({
             "pending": stats.pending,
             "claimed": stats.claimed,
             "waiting": stats.waiting,
             "processed": stats.processed,
             "dead": stats.dead,
+            "exact": stats.exact,
             "oldestPending": stats.oldest_timestamp,
             "fileBytes": stats.file_bytes,
             "freeBytes": stats.free_bytes,

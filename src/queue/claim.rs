@@ -11,13 +11,13 @@
 //! A claim is settled only with its token. A claim that ran out keeps its token until somebody
 //! else takes the message: until then its owner may still complete it.
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::owner::{self, Owner};
+use super::candidates::{Candidate, Living, candidates};
+use super::owner::Owner;
 use super::row::{self, Flaw, Message};
 use super::store::{Store, Writing};
 use super::{Durability, dead};
@@ -137,15 +137,9 @@ struct Terms<'a> {
 /// The error text of a dead letter whose last delivery nobody lived to report on.
 const CUT_SHORT: &str = "its deliveries were cut short";
 
-/// A pending row that nobody holds.
-struct Candidate {
-    rowid: i64,
-    attempts: u32,
-}
-
 impl Store {
     /// Claims up to `limit` of the oldest pending messages for `lease_ms`. A call that finds
-    /// none writes nothing and takes no write lock.
+    /// none writes nothing, and takes no write lock unless the call before it found its fill.
     ///
     /// Messages are free when nobody holds them, when the lease ran out, and when the holder is
     /// known to be dead. Corrupt rows are set aside and do not count. At most
@@ -226,19 +220,37 @@ impl Store {
         } = *terms;
         let now = self.clock.boot_ms();
         let mut living = Living::default();
-        if limit == 0 || candidates(&self.conn, now, 1, &mut living)?.is_empty() {
+        // It stays away after a failure: the transaction is undone, and with it what was walked
+        // past in it.
+        let mut place = self.place.take();
+        if limit == 0 {
             return Ok(());
         }
-        self.write(Durability::Normal, |writing| {
-            let token = next_token(writing.conn)?;
+        if !self.claims_go_on && candidates(&self.conn, now, 1, &mut living, &mut place)?.is_empty()
+        {
+            self.place = place;
+            return Ok(());
+        }
+        let count = self.write(Durability::Normal, |writing| {
+            let mut token = None;
             let until = deadline(writing.boot_ms, lease_ms);
             let (mut count, mut bytes) = (0, 0);
             loop {
                 let wanted = (limit - count).min(limits::CHUNK_ROWS);
-                let found = candidates(writing.conn, writing.boot_ms, wanted, &mut living)?;
+                let found = candidates(
+                    writing.conn,
+                    writing.boot_ms,
+                    wanted,
+                    &mut living,
+                    &mut place,
+                )?;
                 let exhausted = found.len() < wanted;
                 let mut corrupt: Vec<(i64, Flaw)> = Vec::new();
                 for Candidate { rowid, attempts } in found {
+                    let token = match token {
+                        Some(token) => token,
+                        None => *token.insert(next_token(writing.conn)?),
+                    };
                     let mut statement = writing.conn.prepare_cached(concat!(
                         "SELECT message_id, type, payload, timestamp FROM message_queue ",
                         "WHERE rowid = ?1"
@@ -261,7 +273,8 @@ impl Store {
                     }
                     bytes += message.bytes();
                     if count > 0 && bytes > limits::DEQUEUE_BYTES_MAX {
-                        return dead::set_aside(writing, &corrupt);
+                        dead::set_aside(writing, &corrupt)?;
+                        return Ok(limit);
                     }
                     let attempt = attempts.saturating_add(1);
                     writing
@@ -281,10 +294,13 @@ impl Store {
                 }
                 dead::set_aside(writing, &corrupt)?;
                 if exhausted || count == limit {
-                    return Ok(());
+                    return Ok(count);
                 }
             }
-        })
+        })?;
+        self.place = place;
+        self.claims_go_on = count == limit;
+        Ok(())
     }
 
     /// Marks claimed messages as processed. `false`: the claim was no longer held, somebody else
@@ -409,58 +425,6 @@ impl Store {
     }
 }
 
-/// Whether owners are alive, asked once per call and owner.
-#[derive(Default)]
-pub(super) struct Living(HashMap<String, bool>);
-
-impl Living {
-    pub(super) fn is_dead(&mut self, owner: &str) -> bool {
-        if let Some(&dead) = self.0.get(owner) {
-            return dead;
-        }
-        let dead = owner::is_dead(owner);
-        self.0.insert(owner.to_owned(), dead);
-        dead
-    }
-}
-
-/// The oldest pending rows that nobody holds. Rows that wait for their retry are skipped by
-/// SQLite, those under a lease here, where their owners can be judged.
-fn candidates(
-    conn: &Connection,
-    now: i64,
-    limit: usize,
-    living: &mut Living,
-) -> Result<Vec<Candidate>> {
-    let mut statement = conn.prepare_cached(CANDIDATES)?;
-    let mut rows = statement.query(params![now, owner::boot()])?;
-    let mut found = Vec::new();
-    while found.len() < limit {
-        let Some(row) = rows.next()? else { break };
-        if let Some(owner) = row::text(row.get_ref(2)?)
-            && row.get::<_, i64>(3)? > now
-            && !living.is_dead(owner)
-        {
-            continue;
-        }
-        found.push(Candidate {
-            rowid: row.get(0)?,
-            attempts: row.get(1)?,
-        });
-    }
-    Ok(found)
-}
-
-/// `owner` and `available_at_ms` are null unless the row is under a lease.
-const CANDIDATES: &str = concat!(
-    "SELECT q.rowid, coalesce(c.attempt, 0), iif(c.leased, c.owner, NULL), c.available_at_ms
-     FROM message_queue q LEFT JOIN message_claim c ON c.message_id = q.message_id
-     WHERE q.processed = 0
-       AND (c.message_id IS NULL OR c.leased OR c.available_at_ms <= ?1 OR ",
-    owner::of_another_boot!(),
-    ") ORDER BY q.timestamp, q.rowid"
-);
-
 fn next_token(conn: &Connection) -> Result<i64> {
     conn.prepare_cached("UPDATE message_meta SET value = value + 1 WHERE key = 'token'")?
         .execute([])?;
@@ -506,11 +470,8 @@ fn release(writing: &Writing<'_>, id: &str, token: i64) -> Result<bool> {
              WHERE message_id = ?1 AND token = ?2 AND leased = 1",
         )?
         .execute(params![id, token])?;
-    // An entry that says nothing is no longer needed.
-    writing
-        .conn
-        .prepare_cached("DELETE FROM message_claim WHERE message_id = ?1 AND attempt < 1")?
-        .execute([id])?;
+    // The entry stays, also one that counts no attempt: by it the message is found again, see
+    // `candidates`.
     Ok(count == 1)
 }
 

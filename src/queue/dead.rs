@@ -108,8 +108,17 @@ impl Store {
             let Ok(message) = row::judge(row, 0)? else {
                 return Ok(false);
             };
-            store::forget_claim(writing.conn, message.id)?;
             forget(writing.conn, message.id)?;
+            // With no attempt, and free: by it the message is found, however old it is, see
+            // `candidates`.
+            writing
+                .conn
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO message_claim
+                       (message_id, attempt, token, owner, leased, available_at_ms)
+                     VALUES (?1, 0, 0, '', 0, 0)",
+                )?
+                .execute([message.id])?;
             drop(rows);
             writing
                 .conn

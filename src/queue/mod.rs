@@ -9,6 +9,7 @@
 //! | `message`, `row` | a message on its way in; a row on its way out |
 //! | `store` | one connection: enqueue, dequeue, mark processed |
 //! | `claim`, `owner`, `clock` | leases: who holds a message, until when |
+//! | `candidates` | which messages may be claimed next |
 //! | `dead` | dead letters |
 //! | `handled` | ids that were handled, wherever their message came from |
 //! | `upkeep` | cleanup, statistics, compaction |
@@ -26,6 +27,7 @@
 //!   `Durability::Normal`); a write whose loss only delivers again is NORMAL.
 
 mod busy;
+mod candidates;
 mod claim;
 mod clock;
 mod dead;

@@ -70,11 +70,12 @@ const OWN: [(&str, &[&str]); 4] = [
 ];
 
 /// Everything that `schema.sql` creates.
-const OBJECTS: [&str; 8] = [
+const OBJECTS: [&str; 9] = [
     "message_queue",
     "idx_message_queue_processed",
     "idx_message_queue_cleanup",
     "message_claim",
+    "idx_message_claim_waiting",
     "message_dead_letter",
     "message_handled",
     "idx_message_handled_at",

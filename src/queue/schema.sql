@@ -16,7 +16,8 @@ CREATE INDEX IF NOT EXISTS idx_message_queue_processed ON message_queue (process
 CREATE INDEX IF NOT EXISTS idx_message_queue_cleanup ON message_queue (processed, processed_at);
 
 -- Claims live beside the queue, because an update of `message_queue` would rewrite the whole row
--- with its payload. Only messages that are claimed now or wait for a retry have an entry.
+-- with its payload. Only messages that are claimed now, wait for a retry, or were given back have
+-- an entry.
 CREATE TABLE IF NOT EXISTS message_claim (
   message_id      TEXT PRIMARY KEY NOT NULL,
   attempt         INTEGER NOT NULL, -- deliveries begun so far
@@ -26,6 +27,9 @@ CREATE TABLE IF NOT EXISTS message_claim (
   available_at_ms INTEGER NOT NULL, -- on the clock of that boot, see clock.rs
   error           TEXT              -- of the newest failure
 ) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS idx_message_claim_waiting ON message_claim (available_at_ms)
+  WHERE leased = 0;
 
 -- What is known about a row with processed = 2. Rows whose id is not text have no entry.
 CREATE TABLE IF NOT EXISTS message_dead_letter (

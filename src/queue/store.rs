@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
+use super::candidates::Place;
 use super::clock::{Clock, SystemClock};
 use super::message::NewMessage;
 use super::room::Reserve;
@@ -28,6 +29,10 @@ pub struct Store {
     level: Option<Durability>,
     pub(super) path: PathBuf,
     pub(super) reserve: Reserve,
+    /// Where the last claim came to.
+    pub(super) place: Option<Place>,
+    /// Whether the last claim found its fill: then the next one finds something too.
+    pub(super) claims_go_on: bool,
     /// Whether the next write may have a step of the reserve; then whether it got one.
     pub(super) spends: Option<bool>,
     pub(super) page_bytes: i64,
@@ -94,6 +99,8 @@ impl Store {
             level: None,
             path,
             reserve,
+            place: None,
+            claims_go_on: false,
             spends: None,
             page_bytes,
             backed_pages: Cell::new(0),

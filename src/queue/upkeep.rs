@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::Durability;
-use super::claim::Living;
+use super::candidates::Living;
 use super::owner;
 use super::row::{self, Timestamp};
 use super::store::{Rollback, Store, Writing};
@@ -23,6 +23,9 @@ pub struct Stats {
     pub processed: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Whether everything was counted. If not, there are more messages than these add up to, or
+    /// some of those that count as pending are claimed.
+    pub exact: bool,
     /// Timestamp of the oldest message that is not settled, in milliseconds.
     pub oldest_timestamp: Option<f64>,
     /// Size of the database file, in bytes.
@@ -228,12 +231,21 @@ impl Store {
         Ok(last.filter(|_| more))
     }
 
-    /// Counts what the queue holds, all at one instant.
-    ///
-    /// What is pending or dead is counted entry by entry in an index.
-    /// Processed messages, usually the most, are what remains of the number of all rows, which
-    /// SQLite counts by pages. Claims are looked at one by one.
+    /// Counts what the queue holds, all at one instant: up to [`limits::STATS_COUNT_MAX`] messages
+    /// of each state and [`limits::STATS_CLAIMS_MAX`] claims, so that the call takes milliseconds
+    /// however much there is.
     pub fn stats(&mut self) -> Result<Stats> {
+        let claims_max = i64::from(limits::STATS_CLAIMS_MAX);
+        self.count(i64::from(limits::STATS_COUNT_MAX), claims_max)
+    }
+
+    /// As [`Store::stats`], with every message and claim counted, which takes as long as there are
+    /// many.
+    pub fn exact_stats(&mut self) -> Result<Stats> {
+        self.count(i64::MAX, i64::MAX)
+    }
+
+    fn count(&mut self, max: i64, claims_max: i64) -> Result<Stats> {
         self.conn.prepare_cached("BEGIN")?.execute([])?;
         let _rollback = Rollback(&self.conn);
         let number = |sql: &str| -> Result<u64> {
@@ -243,10 +255,22 @@ impl Store {
                 .query_row([], |row| row.get(0))?;
             Ok(u64::try_from(value).unwrap_or(0))
         };
-        let unsettled = number("SELECT count(*) FROM message_queue WHERE processed = 0")?;
-        let dead = number("SELECT count(*) FROM message_queue WHERE processed = 2")?;
-        let all = number("SELECT count(*) FROM message_queue")?;
-        let (claimed, waiting) = self.count_claims()?;
+        let mut exact = true;
+        let (claimed, waiting) = self.count_claims(claims_max, &mut exact)?;
+        let mut of_state = |state: i64, max: i64| -> Result<u64> {
+            let count: i64 = self
+                .conn
+                .prepare_cached(
+                    "SELECT count(*) FROM
+                       (SELECT 1 FROM message_queue WHERE processed = ?1 LIMIT ?2)",
+                )?
+                .query_row([state, max], |row| row.get(0))?;
+            exact &= count < max;
+            Ok(u64::try_from(count).unwrap_or(0))
+        };
+        // The claimed ones do not count as pending.
+        let unsettled = of_state(0, max.saturating_add_unsigned(claimed))?;
+        let (processed, dead) = (of_state(1, max)?, of_state(2, max)?);
         let oldest_timestamp = self
             .conn
             .prepare_cached("SELECT min(timestamp) FROM message_queue WHERE processed = 0")?
@@ -257,8 +281,9 @@ impl Store {
             pending: unsettled.saturating_sub(claimed),
             claimed,
             waiting,
-            processed: all.saturating_sub(unsettled + dead),
+            processed,
             dead,
+            exact,
             oldest_timestamp,
             file_bytes: number("PRAGMA page_count")? * page,
             free_bytes: number("PRAGMA freelist_count")? * page,
@@ -266,25 +291,33 @@ impl Store {
         })
     }
 
-    /// Messages under a lease in force, and messages that wait for their retry.
-    fn count_claims(&self) -> Result<(u64, u64)> {
+    /// Messages under a lease in force, and messages that wait for their retry, among the first
+    /// `max` entries.
+    fn count_claims(&self, max: i64, exact: &mut bool) -> Result<(u64, u64)> {
         let now = self.clock.boot_ms();
         let mut living = Living::default();
         let mut statement = self.conn.prepare_cached(concat!(
-            "SELECT c.leased, c.owner FROM message_claim c
-             JOIN message_queue q ON q.message_id = c.message_id AND q.processed = 0
-             WHERE c.available_at_ms > ?1 AND NOT ",
-            owner::of_another_boot!()
+            "SELECT c.leased, c.owner, c.available_at_ms > ?1 AND NOT ",
+            owner::of_another_boot!(),
+            " AND EXISTS (SELECT 1 FROM message_queue q
+                          WHERE q.message_id = c.message_id AND q.processed = 0)
+             FROM message_claim c LIMIT ?3"
         ))?;
-        let mut rows = statement.query(params![now, owner::boot()])?;
+        let mut rows = statement.query(params![now, owner::boot(), max])?;
+        let mut looked_at = 0;
         let (mut claimed, mut waiting) = (0, 0);
         while let Some(row) = rows.next()? {
+            looked_at += 1;
+            if !row.get(2)? {
+                continue;
+            }
             if !row.get::<_, bool>(0)? {
                 waiting += 1;
             } else if row::text(row.get_ref(1)?).is_some_and(|owner| !living.is_dead(owner)) {
                 claimed += 1;
             }
         }
+        *exact &= looked_at < max;
         Ok((claimed, waiting))
     }
 
@@ -298,6 +331,7 @@ impl Store {
     /// # Errors
     /// `SQLITE_BUSY` when other processes hold the file longer than the busy timeout.
     pub fn compact(&mut self) -> Result<()> {
+        self.place = None;
         let number = |store: &Store, sql: &str| -> Result<i64> {
             Ok(store.conn.query_row(sql, [], |row| row.get(0))?)
         };
@@ -488,6 +522,38 @@ mod tests {
             (4, 0),
             "leases that ran out"
         );
+    }
+
+    #[test]
+    fn statistics_count_to_a_limit_and_say_so() {
+        let folder = Folder::new();
+        let (mut store, owner) = (folder.store(), Owner::new());
+        let max = limits::STATS_COUNT_MAX;
+        let ids: Vec<String> = (0..max + 9).map(|index| index.to_string()).collect();
+        let messages: Vec<_> = ids.iter().map(|id| message(id, 1)).collect();
+        store.enqueue_many(&messages[..9]).expect("new");
+        store.claim(8, 60_000, 0, &owner).expect("free");
+        let stats = store.stats().expect("readable");
+        assert_eq!((stats.pending, stats.claimed, stats.exact), (1, 8, true));
+        store.enqueue_many(&messages[9..]).expect("new");
+        let stats = store.stats().expect("readable");
+        assert_eq!(
+            (stats.pending, stats.claimed, stats.exact),
+            (max.into(), 8, false)
+        );
+        let stats = store.exact_stats().expect("readable");
+        assert_eq!(
+            (stats.pending, stats.claimed, stats.exact),
+            (u64::from(max) + 1, 8, true)
+        );
+        store.mark_processed_many(&ids).expect("there");
+        let stats = store.stats().expect("readable");
+        assert_eq!(
+            (stats.pending, stats.processed, stats.exact),
+            (0, max.into(), false)
+        );
+        let stats = store.exact_stats().expect("readable");
+        assert_eq!((stats.processed, stats.exact), (u64::from(max) + 9, true));
     }
 
     #[test]

@@ -1,0 +1,287 @@
+//! What stands in front of the remembered place is found when it is free.
+
+use super::*;
+use crate::queue::testing::{Folder, message};
+use crate::queue::{Claimed, Failure, NewMessage, Owner, Selection, Store};
+
+const LEASE_MS: u64 = 10_000;
+/// Enough for a place to be remembered.
+const MANY: u32 = PASSED_MIN as u32 * 2;
+
+fn held(claimed: &[Claimed]) -> Vec<(String, i64)> {
+    claimed
+        .iter()
+        .map(|claimed| (claimed.id.clone(), claimed.token))
+        .collect()
+}
+
+/// Stores `MANY` messages at even timestamps, and claims them for the owner.
+fn hold(store: &mut Store, owner: &Owner) -> Vec<Claimed> {
+    let ids: Vec<String> = (1..=MANY).map(|index| format!("h{index}")).collect();
+    let messages: Vec<NewMessage<'_>> = (1..)
+        .zip(&ids)
+        .map(|(index, id)| message(id, index * 2))
+        .collect();
+    store.enqueue_many(&messages).expect("new");
+    store.claim(MANY, LEASE_MS, 0, owner).expect("free")
+}
+
+/// A store with a place behind many held messages, of which `owner` holds all.
+struct Scene {
+    folder: Folder,
+    store: Store,
+    heir: Owner,
+    claimed: Vec<Claimed>,
+}
+
+fn scene(owner: &Owner) -> Scene {
+    let folder = Folder::new();
+    let (mut other, mut store) = (folder.store(), folder.store());
+    let claimed = hold(&mut other, owner);
+    let mut scene = {
+        let heir = Owner::new();
+        assert!(
+            store
+                .claim(9, LEASE_MS, 0, &heir)
+                .expect("none free")
+                .is_empty()
+        );
+        Scene {
+            folder,
+            store,
+            heir,
+            claimed,
+        }
+    };
+    assert!(scene.next(9).is_empty());
+    assert_eq!(scene.passed(), MANY as usize);
+    scene
+}
+
+impl Scene {
+    fn next(&mut self, limit: u32) -> Vec<String> {
+        let claimed = self.store.claim(limit, LEASE_MS, 0, &self.heir);
+        claimed
+            .expect("readable")
+            .into_iter()
+            .map(|claimed| claimed.id)
+            .collect()
+    }
+
+    fn passed(&self) -> usize {
+        self.store.place.as_ref().map_or(0, |place| place.passed)
+    }
+}
+
+#[test]
+fn new_messages_are_found_behind_the_place_and_in_front_of_it() {
+    let owner = Owner::new();
+    let mut scene = scene(&owner);
+    let mut other = scene.folder.store();
+    other
+        .enqueue(&message("behind", MANY * 2 + 1))
+        .expect("new");
+    assert_eq!(scene.next(1), ["behind"]);
+    let new = [
+        message("old", 7),
+        message("older", 3),
+        message("equal", 2),
+        message("first", 1),
+    ];
+    other.enqueue_many(&new).expect("new");
+    other.enqueue(&message("last", MANY * 2 + 2)).expect("new");
+    assert_eq!(scene.next(2), ["first", "equal"]);
+    assert_eq!(scene.next(9), ["older", "old", "last"]);
+    assert!(scene.next(9).is_empty());
+    // Its timestamp is that of the row at which the place is.
+    other.enqueue(&message("same", MANY * 2 + 2)).expect("new");
+    assert_eq!(scene.next(9), ["same"]);
+    assert!(scene.next(9).is_empty());
+    let passed = scene.passed();
+    assert!(scene.next(9).is_empty());
+    assert_eq!(scene.passed(), passed, "nothing is passed twice");
+}
+
+#[test]
+fn what_is_released_or_due_again_is_found_in_the_order_of_timestamps() {
+    let owner = Owner::new();
+    let mut scene = scene(&owner);
+    let mut other = scene.folder.store();
+    let claims = held(&scene.claimed);
+    other
+        .release(&[claims[9].clone(), claims[3].clone()])
+        .expect("held");
+    let failure = |index: usize| Failure {
+        id: claims[index].0.clone(),
+        token: claims[index].1,
+        error: String::new(),
+        attempts_max: 9,
+        retry_base_ms: 1_000,
+        retry_max_ms: 1_000,
+    };
+    other.fail(&[failure(5), failure(2)]).expect("held");
+    other.enqueue(&message("behind", MANY * 9)).expect("new");
+    assert_eq!(scene.next(3), ["h4", "h10", "behind"]);
+    scene.folder.clock.advance(1_000);
+    assert_eq!(scene.next(1), ["h3"]);
+    assert_eq!(scene.next(9), ["h6"]);
+    assert!(scene.passed() >= MANY as usize, "the place was kept");
+    // Settled by an old process while it waits.
+    scene
+        .store
+        .conn
+        .execute_batch("UPDATE message_claim SET leased = 0")
+        .expect("ours");
+    scene.store.mark_processed("h1").expect("there");
+    let sql = "UPDATE message_queue SET processed = 1 WHERE message_id = 'h2'";
+    scene
+        .store
+        .conn
+        .execute_batch(sql)
+        .expect("as an old process does");
+    scene.folder.clock.advance(LEASE_MS as i64);
+    assert_eq!(scene.next(2), ["h3", "h4"]);
+}
+
+#[test]
+fn leases_that_run_out_and_those_of_the_dead_are_free() {
+    let owner = Owner::new();
+    let mut scene_of_time = scene(&owner);
+    scene_of_time.folder.clock.advance(LEASE_MS as i64 - 1);
+    assert!(scene_of_time.next(9).is_empty());
+    scene_of_time.folder.clock.advance(1);
+    assert_eq!(scene_of_time.next(2), ["h1", "h2"]);
+
+    let mut scene_of_death = scene(&owner);
+    drop(owner);
+    assert_eq!(scene_of_death.next(2), ["h1", "h2"]);
+}
+
+#[test]
+fn a_lease_that_was_extended_holds_on() {
+    let owner = Owner::new();
+    let mut scene = scene(&owner);
+    let mut other = scene.folder.store();
+    scene.folder.clock.advance(LEASE_MS as i64 / 2);
+    other.extend(&held(&scene.claimed), LEASE_MS).expect("held");
+    scene.folder.clock.advance(LEASE_MS as i64 / 2);
+    assert!(scene.next(9).is_empty());
+    assert_eq!(scene.passed(), MANY as usize);
+}
+
+#[test]
+fn a_dead_letter_that_is_revived_is_found() {
+    let owner = Owner::new();
+    let mut scene = scene(&owner);
+    let mut other = scene.folder.store();
+    let last = Failure {
+        id: "h7".to_owned(),
+        token: scene.claimed[6].token,
+        error: "no".to_owned(),
+        attempts_max: 1,
+        retry_base_ms: 1,
+        retry_max_ms: 1,
+    };
+    other.fail(&[last]).expect("held");
+    assert!(scene.next(9).is_empty());
+    assert_eq!(other.redrive(Selection::All).expect("dead"), 1);
+    assert_eq!(scene.next(9), ["h7"]);
+}
+
+#[test]
+fn what_nothing_tells_of_is_found_when_the_place_is_old() {
+    let owner = Owner::new();
+    let mut scene = scene(&owner);
+    let id = scene.claimed[4].id.clone();
+    let sql = "DELETE FROM message_claim WHERE message_id = ?1";
+    scene
+        .store
+        .conn
+        .execute(sql, [&id])
+        .expect("as somebody does by hand");
+    assert!(scene.next(9).is_empty());
+    let far = "UPDATE message_claim SET available_at_ms = 1 << 60";
+    scene.store.conn.execute_batch(far).expect("ours");
+    scene.store.place.as_mut().expect("remembered").lease_ends = i64::MAX;
+    scene.folder.clock.advance(PLACE_MS - 1);
+    assert!(scene.next(9).is_empty());
+    scene.folder.clock.advance(1);
+    assert_eq!(scene.next(9), [id]);
+}
+
+#[test]
+fn very_many_new_rows_begin_the_walk_anew() {
+    let owner = Owner::new();
+    let mut scene = scene(&owner);
+    let ids: Vec<String> = (0..=NEW_ROWS_MAX)
+        .map(|index| format!("n{index}"))
+        .collect();
+    let mut messages: Vec<_> = ids.iter().map(|id| message(id, MANY * 9)).collect();
+    messages.push(message("old", 1));
+    scene.folder.store().enqueue_many(&messages).expect("new");
+    assert_eq!(scene.next(1), ["old"]);
+}
+
+#[test]
+fn few_that_are_held_are_not_worth_a_place() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    store
+        .enqueue_many(&[message("a", 1), message("b", 2)])
+        .expect("new");
+    store.claim(1, LEASE_MS, 0, &owner).expect("free");
+    store.claim(1, LEASE_MS, 0, &owner).expect("free");
+    assert!(store.place.is_none());
+}
+
+#[test]
+fn every_part_of_the_walk_is_a_search_of_an_index_in_its_order() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let queue = "SEARCH q USING INDEX idx_message_queue_processed (processed=?";
+    let claim = "SEARCH c USING PRIMARY KEY (message_id=?)";
+    let cases: [(&str, &[&str]); 4] = [
+        (WALK, &[queue, claim]),
+        (
+            WALK_SAME,
+            &["(processed=? AND timestamp=? AND rowid>?)", claim],
+        ),
+        (WALK_LATER, &["(processed=? AND timestamp>?)", claim]),
+        (ADDED, &["(processed=? AND processed_at=? AND rowid>?)"]),
+    ];
+    let plan = |sql: &str| -> Vec<String> {
+        store
+            .conn
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .and_then(|mut statement| {
+                let values = vec![1; statement.parameter_count()];
+                let values = rusqlite::params_from_iter(values);
+                statement.query_map(values, |row| row.get(3))?.collect()
+            })
+            .expect("a statement")
+    };
+    for (sql, expected) in cases {
+        let plan: Vec<_> = plan(sql)
+            .into_iter()
+            .filter(|step| step.starts_with("SEARCH"))
+            .collect();
+        assert!(
+            expected
+                .iter()
+                .all(|part| plan.iter().any(|step| step.contains(part))),
+            "{plan:?}"
+        );
+    }
+    for sql in [WALK, WALK_SAME, WALK_LATER] {
+        assert!(
+            !plan(sql).iter().any(|step| step.contains("TEMP B-TREE")),
+            "{sql}"
+        );
+    }
+    let due = plan(DUE);
+    assert!(
+        due.iter()
+            .any(|step| step.contains("idx_message_claim_waiting (available_at_ms<?)")),
+        "{due:?}"
+    );
+}
