@@ -226,3 +226,23 @@ test('an endless nest is refused without harm to others', async (t) => {
   assert.equal(server.stats().malformed, 3);
   assert.ok(Date.now() - started < 5_000);
 });
+
+test('text of every script and length arrives as it was sent, also in one batch', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  const seen = [];
+  server.setMessageHandler((message) => {
+    seen.push(message);
+  });
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  const letters = ['a', 'ä', 'Ж', '語', '😀', '\ud800', '\u0000', '\u2028', '"\\'];
+  const sent = [];
+  for (const letter of letters) {
+    for (const length of [0, 1, 2, 3, 7, 8, 9, 63, 64, 65, 1_000, 70_000]) {
+      sent.push({ text: letter.repeat(length), mixed: `a${letter}`.repeat(length % 1_000) });
+    }
+  }
+  await Promise.all(sent.map((message) => client.send(message)));
+  await until(() => seen.length === sent.length, 'all messages');
+  assert.deepEqual(seen, sent);
+});

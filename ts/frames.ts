@@ -7,7 +7,7 @@ const HEADER_PLACE = '\n\0\0\0';
  * A batch longer than this is sent without waiting for the end of the tick, in UTF-16 units: the
  * receiver can begin while the sender goes on, and V8 keeps shorter strings among its young objects.
  */
-const BATCH_LENGTH_MAX = 64 * 1024;
+const BATCH_LENGTH_MAX = 48 * 1024;
 
 /** Longest sequence of bytes that one UTF-16 unit can become. */
 const UTF8_BYTES_PER_UNIT = 3;

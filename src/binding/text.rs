@@ -1,5 +1,6 @@
 //! Strings across the boundary, with one copy.
 
+use std::cell::RefCell;
 use std::ptr;
 
 use napi::sys;
@@ -7,82 +8,96 @@ use napi::sys;
 use super::errors::Result;
 use crate::error::{Code, Error};
 
-/// Below this many bytes the worst case is reserved, which saves asking for the exact length.
-const WORST_CASE_BYTES_MAX: usize = 1024 * 1024;
-/// Longest sequence that one UTF-16 unit can become in UTF-8, and the longest sequence at all.
+thread_local! {
+    /// UTF-16 on its way, kept for the next string.
+    static UNITS: RefCell<Vec<u16>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A larger buffer than this is given back after use, in units.
+const UNITS_KEPT_MAX: usize = 1024 * 1024;
+
+/// Longest sequence of bytes that one UTF-16 unit becomes.
 const UTF8_BYTES_PER_UNIT: usize = 3;
-const UTF8_BYTES_MAX: usize = 4;
 
 /// Replaces `buffer` with the UTF-8 form of a JavaScript string. Lone surrogates become U+FFFD;
 /// `JSON.stringify` writes none.
 ///
+/// V8 only copies the units, which it does at the speed of memory; its own conversion takes them
+/// one by one.
+///
 /// # Errors
 /// When `value` is not a string.
 pub fn read_utf8(env: sys::napi_env, value: sys::napi_value, buffer: &mut Vec<u8>) -> Result<()> {
-    buffer.clear();
-    let mut units = 0;
+    let mut length = 0;
     // SAFETY: with no buffer the call only writes the length.
     check(unsafe {
-        sys::napi_get_value_string_utf16(env, value, ptr::null_mut(), 0, &raw mut units)
+        sys::napi_get_value_string_utf16(env, value, ptr::null_mut(), 0, &raw mut length)
     })?;
-    let worst = units * UTF8_BYTES_PER_UNIT + 1;
-    let likely = if worst <= WORST_CASE_BYTES_MAX {
-        worst
-    } else {
-        // Most messages are almost pure ASCII.
-        units + units / 8 + UTF8_BYTES_MAX + 1
-    };
-    copy(env, value, buffer, likely)?;
-    // Copying stops in front of a character that does not fit, so this much free room means that
-    // nothing is missing.
-    if likely < worst && buffer.len() + UTF8_BYTES_MAX >= likely {
-        let mut exact = 0;
-        // SAFETY: with no buffer the call only writes the length.
-        check(unsafe {
-            sys::napi_get_value_string_utf8(env, value, ptr::null_mut(), 0, &raw mut exact)
-        })?;
-        copy(env, value, buffer, exact + 1)?;
-    }
-    Ok(())
+    UNITS.with_borrow_mut(|units| {
+        units.clear();
+        // The call writes a zero behind the units.
+        units.reserve(length + 1);
+        let mut copied = 0;
+        // SAFETY: there is room for `length + 1` units, and the call initialises `copied` of them.
+        unsafe {
+            check(sys::napi_get_value_string_utf16(
+                env,
+                value,
+                units.as_mut_ptr(),
+                length + 1,
+                &raw mut copied,
+            ))?;
+            units.set_len(copied);
+        }
+        utf8_of(units, buffer);
+        if units.capacity() > UNITS_KEPT_MAX {
+            *units = Vec::new();
+        }
+        Ok(())
+    })
 }
 
-/// `room` includes the zero byte that the call writes at the end.
-fn copy(
-    env: sys::napi_env,
-    value: sys::napi_value,
-    buffer: &mut Vec<u8>,
-    room: usize,
-) -> Result<()> {
+/// Replaces `buffer` with the UTF-8 form of `units`.
+fn utf8_of(units: &[u16], buffer: &mut Vec<u8>) {
     buffer.clear();
-    buffer.reserve(room);
-    let mut copied = 0;
-    // SAFETY: the buffer has room for `room` bytes, and the call initialises `copied` of them.
-    unsafe {
-        check(sys::napi_get_value_string_utf8(
-            env,
-            value,
-            buffer.as_mut_ptr().cast(),
-            room,
-            &raw mut copied,
-        ))?;
-        buffer.set_len(copied);
+    let mut rest = units;
+    while !rest.is_empty() {
+        // Most text is almost pure ASCII; what is not comes back for more room.
+        let room = rest.len() + rest.len() / 8 + UTF8_BYTES_PER_UNIT * 2;
+        let begin = buffer.len();
+        buffer.resize(begin + room, 0);
+        let (read, written) =
+            encoding_rs::mem::convert_utf16_to_utf8_partial(rest, &mut buffer[begin..]);
+        buffer.truncate(begin + written);
+        rest = &rest[read..];
     }
-    Ok(())
 }
 
-/// A JavaScript string of `text`; ASCII takes the shorter way.
+/// A JavaScript string of `text`, which is UTF-8; ASCII takes the shorter way.
 pub fn write_utf8(env: sys::napi_env, text: &[u8], ascii: bool) -> Result<sys::napi_value> {
     let mut value = ptr::null_mut();
-    let length = text.len() as isize;
-    // SAFETY: `text` is valid for its length during the call.
-    check(unsafe {
-        if ascii {
+    if ascii {
+        // SAFETY: `text` is valid for its length during the call.
+        check(unsafe {
+            let length = text.len() as isize;
             sys::napi_create_string_latin1(env, text.as_ptr().cast(), length, &raw mut value)
-        } else {
-            sys::napi_create_string_utf8(env, text.as_ptr().cast(), length, &raw mut value)
+        })?;
+        return Ok(value);
+    }
+    UNITS.with_borrow_mut(|units| {
+        units.clear();
+        // The conversion wants one unit more than there are bytes.
+        units.resize(text.len() + 1, 0);
+        let count = encoding_rs::mem::convert_utf8_to_utf16(text, units);
+        // SAFETY: `units` is valid for `count` units during the call.
+        check(unsafe {
+            sys::napi_create_string_utf16(env, units.as_ptr(), count as isize, &raw mut value)
+        })?;
+        if units.capacity() > UNITS_KEPT_MAX {
+            *units = Vec::new();
         }
-    })?;
-    Ok(value)
+        Ok(value)
+    })
 }
 
 /// Turns a status of Node-API into an error.

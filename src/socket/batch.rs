@@ -17,7 +17,8 @@ use crate::reactor::Key;
 
 /// Text after which a batch is handed over and a new one is begun, in bytes. A longer single
 /// frame makes a batch of its own. V8 gives longer strings pages of their own, fresh ones from the
-/// kernel each time, which costs more than a further batch does.
+/// kernel each time, which costs more than a further batch does. Text that is not ASCII counts
+/// twice, as it does there.
 pub const BATCH_TEXT_BYTES: usize = 96 * 1024;
 
 /// The number between frames.
@@ -112,7 +113,12 @@ impl Batch {
         ascii: bool,
         number: u64,
     ) -> Option<Frames> {
-        let full = if self.text.len() + frame.len() > BATCH_TEXT_BYTES {
+        let max = if self.ascii && ascii {
+            BATCH_TEXT_BYTES
+        } else {
+            BATCH_TEXT_BYTES / 2
+        };
+        let full = if self.text.len() + frame.len() > max {
             self.take()
         } else {
             None
