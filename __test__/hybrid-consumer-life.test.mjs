@@ -140,7 +140,7 @@ test('what was given up is handled after the next start, whatever its first hand
   const gates = new Map();
   const queue = queueOf(t, where);
   queue.enqueueMany([message('hangs'), message('late', { timestamp: 2 })]);
-  const { consumer, seen } = await consumerOf(t, where, ({ id }) => {
+  const { consumer, seen, events } = await consumerOf(t, where, ({ id }) => {
     if (gates.has(id)) return undefined;
     gates.set(id, deferred());
     return gates.get(id).promise;
@@ -157,6 +157,11 @@ test('what was given up is handled after the next start, whatever its first hand
     ['hangs'],
   );
   assert.equal(consumer.stats().duplicates, 1);
+  // That its outcome found the file closed is no news.
+  assert.deepEqual(
+    events.map(([name]) => name),
+    ['duplicate'],
+  );
 });
 
 for (const via of ['socket', 'queue']) {
