@@ -426,7 +426,7 @@ pub fn encode(
                 match result {
                     Ok(reply) => {
                         list.null()?;
-                        let answer = queue::answer(&reply);
+                        let answer = queue::answer(reply);
                         list.push(write_utf8(env, answer.as_bytes(), answer.is_ascii())?)?;
                     }
                     Err(error) => list.error(Some(&error))?,

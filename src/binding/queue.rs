@@ -489,12 +489,12 @@ impl Drop for NativeQueue {
 }
 
 /// The value that a completed request resolves with, as JSON.
-pub fn answer(reply: &Reply) -> String {
+pub fn answer(reply: Reply) -> String {
     match reply {
-        Reply::Enqueued(refused) => refused_json(refused),
+        Reply::Enqueued(refused) => refused_json(&refused),
         Reply::Handled => "null".to_owned(),
-        Reply::Claimed { json, .. } => json.clone(),
-        Reply::Settled(settled) => settled_json(settled),
+        Reply::Claimed { json, .. } => json,
+        Reply::Settled(settled) => settled_json(&settled),
         Reply::Extended(held) => json!(held).to_string(),
         Reply::Cleaned(count) => json!(count).to_string(),
     }
