@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { idsOf, message, messages, openQueue, startNode, until } from './support/queue.mjs';
+import {
+  idsOf,
+  message,
+  messages,
+  noPython,
+  openQueue,
+  startNode,
+  startOld,
+  until,
+} from './support/queue.mjs';
 
 const invalidArgument = { name: 'IpcError', code: 'ERR_IPC_INVALID_ARGUMENT' };
 
@@ -364,4 +373,38 @@ describe('dead letters', () => {
     );
     assert.equal(queue.cleanup(0), 1);
   });
+});
+
+test('completeMany() settles in one transaction, and says which claims were lost', (t) => {
+  const queue = openQueue(t);
+  queue.enqueueMany(messages(4));
+  const claims = queue.claim({ limit: 4, leaseMs: 60_000 });
+  assert.equal(queue.release(claims[1]), true);
+  const again = queue.claim({ limit: 1 });
+  assert.deepEqual(queue.completeMany(claims), [true, false, true, true]);
+  assert.deepEqual(queue.completeMany(again), [true]);
+  assert.deepEqual(queue.completeMany(again), [false]);
+  assert.deepEqual(queue.completeMany([]), []);
+  assert.throws(() => queue.completeMany([{}]), { code: 'ERR_IPC_INVALID_ARGUMENT' });
+  assert.throws(() => queue.completeMany('x'), { code: 'ERR_IPC_INVALID_ARGUMENT' });
+  assert.deepEqual(queue.dequeue(), []);
+});
+
+test('a claimer may name itself, which changes nothing else', { skip: noPython }, async (t) => {
+  const queue = openQueue(t);
+  queue.enqueueMany(messages(2));
+  const [claim] = queue.claim({ limit: 1, owner: 'worker 7/a' });
+  const [other] = queue.claim({ limit: 1 });
+  const old = await startOld(t, queue.dbPath);
+  const owners = await old.sql('SELECT owner FROM message_claim ORDER BY token');
+  assert.equal(owners[0][0], `${owners[1][0]}/worker 7/a`);
+  assert.deepEqual(queue.claim(), []);
+  assert.deepEqual([queue.extend(claim), queue.complete(other)], [true, true]);
+  // What a closed queue holds is free for others at once.
+  queue.close();
+  const next = openQueue(t, { dbPath: queue.dbPath });
+  assert.equal(next.claim()[0].message.id, claim.message.id);
+  for (const owner of ['', 7, 'x'.repeat(201)]) {
+    assert.throws(() => next.claim({ owner }), { code: 'ERR_IPC_INVALID_ARGUMENT' });
+  }
 });

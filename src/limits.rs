@@ -197,6 +197,9 @@ limits! {
     /// Longest wait before a failed message is delivered again, in milliseconds.
     pub const RETRY_DELAY_MS_MAX: u32 = 300_000;
 
+    /// Longest name that a claimer gives itself, in UTF-16 units.
+    pub const OWNER_NAME_LENGTH_MAX: u32 = 200;
+
     /// Milliseconds a claim is held before others may take the message.
     pub const LEASE_MS: u32 = 60_000;
 

@@ -45,6 +45,7 @@ interface Limits {
   readonly retryDelayMs: number;
   readonly retryDelayMsMax: number;
   readonly leaseMs: number;
+  readonly ownerNameLengthMax: number;
   readonly cleanupIntervalMs: number;
   readonly settleDelayMs: number;
   readonly settleCountMax: number;

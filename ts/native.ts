@@ -118,7 +118,7 @@ export interface NativeQueue {
   markProcessed(id: string): void;
   markProcessedMany(ids: string[]): number;
   cleanup(retentionHours: number): number;
-  claim(limit: number, leaseMs: number, attemptsMax: number): string;
+  claim(limit: number, leaseMs: number, attemptsMax: number, name?: string): string;
   complete(id: string, token: number): boolean;
   fail(
     id: string,

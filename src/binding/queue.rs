@@ -216,18 +216,22 @@ impl NativeQueue {
         Ok(deleted as f64)
     }
 
-    /// `[{ message, token, attempt }, …]`; no attempts mean no limit.
+    /// `[{ message, token, attempt }, …]`; no attempts mean no limit. `name` stands beside the
+    /// claims, for people.
     #[napi(catch_unwind)]
     pub fn claim(
         &mut self,
         limit: u32,
         lease_ms: u32,
         attempts_max: u32,
+        name: Option<String>,
     ) -> errors::Result<String> {
         let owner = Arc::clone(&self.owner);
+        let named = name.map(|name| owner.named(&name));
+        let owner = named.as_ref().unwrap_or(&owner);
         let (claims, _) = self
             .store()?
-            .claim_json(limit, lease_ms.into(), attempts_max, &owner)
+            .claim_json(limit, lease_ms.into(), attempts_max, owner)
             .map_err(exception)?;
         Ok(claims)
     }

@@ -137,6 +137,13 @@ struct Terms<'a> {
 /// The error text of a dead letter whose last delivery nobody lived to report on.
 const CUT_SHORT: &str = "its deliveries were cut short";
 
+/// The SQL condition that the claimer `?1` holds a claim, under whatever name.
+macro_rules! is_owned {
+    () => {
+        "(owner = ?1 OR substr(owner, 1, length(?1) + 1) = ?1 || '/')"
+    };
+}
+
 impl Store {
     /// Claims up to `limit` of the oldest pending messages for `lease_ms`. A call that finds
     /// none writes nothing, and takes no write lock unless the call before it found its fill.
@@ -337,7 +344,10 @@ impl Store {
     pub fn release_all(&mut self, owner: &Owner) -> Result<u64> {
         let holds = self
             .conn
-            .prepare_cached("SELECT 1 FROM message_claim WHERE owner = ?1 AND leased = 1")?
+            .prepare_cached(concat!(
+                "SELECT 1 FROM message_claim WHERE leased = 1 AND ",
+                is_owned!()
+            ))?
             .exists([owner.text()])?;
         if !holds {
             return Ok(0);
@@ -345,10 +355,11 @@ impl Store {
         let release = |writing: &Writing<'_>| {
             let count = writing
                 .conn
-                .prepare_cached(
-                    "UPDATE message_claim SET leased = 0, available_at_ms = 0
-                     WHERE owner = ?1 AND leased = 1",
-                )?
+                .prepare_cached(concat!(
+                    "UPDATE message_claim SET leased = 0, available_at_ms = 0 \
+                     WHERE leased = 1 AND ",
+                    is_owned!()
+                ))?
                 .execute([owner.text()])?;
             Ok(count as u64)
         };

@@ -8,7 +8,7 @@
 //! namespace (pids of another container mean nothing here), the process and its start time (pids
 //! are used again), the loaded copy of this library (two copies in one process know nothing of
 //! each other's instances), and the instance within it (a worker thread may end while its process
-//! lives on).
+//! lives on). A name that the claimer gave itself may follow after another `/`; it is for people.
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
@@ -20,7 +20,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 /// A living claimer. Dropping it makes its claims free for others.
 #[derive(Debug)]
 pub struct Owner {
-    instance: u64,
+    /// What ends with this value; a name for another one ends nothing.
+    instance: Option<u64>,
     text: String,
 }
 
@@ -31,8 +32,16 @@ impl Owner {
         let instance = NEXT.fetch_add(1, Ordering::Relaxed);
         instances().insert(instance);
         Owner {
-            instance,
+            instance: Some(instance),
             text: format!("{}/{instance}", process().text),
+        }
+    }
+
+    /// The same claimer with a name, which is written beside its claims.
+    pub fn named(&self, name: &str) -> Self {
+        Owner {
+            instance: None,
+            text: format!("{}/{name}", self.text),
         }
     }
 
@@ -50,7 +59,9 @@ impl Default for Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        instances().remove(&self.instance);
+        if let Some(instance) = self.instance {
+            instances().remove(&instance);
+        }
     }
 }
 
@@ -75,8 +86,8 @@ pub fn is_dead(text: &str) -> bool {
 }
 
 fn is_dead_for(own: &Process, text: &str) -> bool {
-    let parts: Vec<&str> = text.split('/').collect();
-    let &[boot, namespace, pid, start, image, instance] = parts.as_slice() else {
+    let parts: Vec<&str> = text.splitn(7, '/').collect();
+    let &[boot, namespace, pid, start, image, instance, ..] = parts.as_slice() else {
         return false;
     };
     // Then the pid may be that of another boot as well, and says nothing.
@@ -264,6 +275,16 @@ mod tests {
         // The instance must outlive the question, or it would be its death that is seen.
         std::mem::forget(owner);
         text
+    }
+
+    #[test]
+    fn a_name_changes_nothing_about_life_and_death() {
+        let owner = Owner::new();
+        let named = owner.named("worker/7").text().to_owned();
+        assert_eq!(named, format!("{}/worker/7", owner.text()));
+        assert!(!is_dead(&named), "a name that ends is not its owner");
+        drop(owner);
+        assert!(is_dead(&named));
     }
 
     #[test]
