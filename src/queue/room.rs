@@ -240,7 +240,14 @@ impl Store {
 
     /// Inside of a write transaction: makes the database file as large as the database is about
     /// to be, so that no checkpoint needs room.
+    ///
+    /// Another process may be moving pages into that part of the file at the same time, because a
+    /// checkpoint does not take the writer's lock, and may just have made the file shorter. So the
+    /// room has to be taken without writing: only where there is `posix_fallocate`.
     pub(super) fn back_pages(&self) -> Result<()> {
+        if !cfg!(target_os = "linux") {
+            return Ok(());
+        }
         let pages: i64 = self
             .conn
             .prepare_cached("PRAGMA page_count")?
@@ -251,9 +258,11 @@ impl Store {
         let mut bytes = pages * self.page_bytes;
         let hint = ffi::SQLITE_FCNTL_SIZE_HINT;
         control(&self.conn, hint, &raw mut bytes as *mut c_void).map_err(|error| {
-            // SQLite calls it an I/O error.
+            // SQLite calls it an I/O error. All of what is missing was asked for at once.
+            let wanted = (pages * self.page_bytes) as u64 + CHUNK_BYTES as u64;
+            let there = fs::metadata(self.path()).map_or(0, |metadata| metadata.len());
             match free_bytes(self.path()) {
-                Ok(free) if free < CHUNK_BYTES as u64 => full(),
+                Ok(free) if free < wanted.saturating_sub(there) => full(),
                 _ => error,
             }
         })?;
