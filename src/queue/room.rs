@@ -112,6 +112,26 @@ impl Reserve {
         spent
     }
 
+    /// Whether the file system can take room without writing. Where it cannot, the C library does it
+    /// by writing, which [`Store::back_pages`] must not do. Asked of this file, not of the
+    /// database: closing a second descriptor of that would give up the locks on it.
+    #[cfg(target_os = "linux")]
+    fn can_take_room(&self) -> bool {
+        use std::os::fd::AsRawFd;
+        let Ok(file) = self.open(OpenOptions::new().create(true).mode(0o600)) else {
+            return false;
+        };
+        // SAFETY: plain system call on a descriptor that is open.
+        let status = unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, 1) };
+        let error = io::Error::last_os_error().raw_os_error();
+        status == 0 || !matches!(error, Some(libc::EOPNOTSUPP | libc::ENOSYS))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn can_take_room(&self) -> bool {
+        false
+    }
+
     /// Never by a link: what it leads to is not ours to shorten.
     fn open(&self, options: &mut OpenOptions) -> io::Result<File> {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -243,9 +263,9 @@ impl Store {
     ///
     /// Another process may be moving pages into that part of the file at the same time, because a
     /// checkpoint does not take the writer's lock, and may just have made the file shorter. So the
-    /// room has to be taken without writing: only where there is `posix_fallocate`.
+    /// room has to be taken without writing, or not at all.
     pub(super) fn back_pages(&self) -> Result<()> {
-        if !cfg!(target_os = "linux") {
+        if !*self.takes_room.get_or_init(|| self.reserve.can_take_room()) {
             return Ok(());
         }
         let pages: i64 = self

@@ -2,7 +2,7 @@
 //!
 //! Claims, dead letters and upkeep extend [`Store`] in files of their own.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub struct Store {
     pub(super) page_bytes: i64,
     /// The size of the database, in pages, up to which the file is known to be there.
     pub(super) backed_pages: Cell<i64>,
+    /// Whether it can be made larger without writing, once somebody wanted to know.
+    pub(super) takes_room: OnceCell<bool>,
 }
 
 /// A write transaction in progress, and the time it takes place.
@@ -104,6 +106,7 @@ impl Store {
             spends: None,
             page_bytes,
             backed_pages: Cell::new(0),
+            takes_room: OnceCell::new(),
         })
     }
 
