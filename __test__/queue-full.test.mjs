@@ -63,6 +63,11 @@ describe('on a disk that the files of others fill to the last byte', { skip: noM
     assert.deepEqual(said.all, [...said.ids, ...batch, `m${said.ids.length}`]);
   });
 
+  test('ids of messages that did not come by the queue take nothing of the reserve', (t) => {
+    const said = play(t, 'remember', '2m', 100);
+    assert.deepEqual([said.refused, said.untouched, said.pending], [FULL, true, 0]);
+  });
+
   test('the reserve is spent, and made again when there is room', (t) => {
     const said = play(t, 'refill', '2m');
     assert.ok(said.spent < said.before, 'a start needs some of it');

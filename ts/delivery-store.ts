@@ -38,7 +38,8 @@ export interface DeliveryStore {
   /**
    * As {@link markHandled}, and remembers the ids for the queue's retention, also those without a
    * message. Calls that wait at the same time share one commit. The commit survives the death of
-   * every process; after power loss the newest may be gone, which only delivers again.
+   * every process; after power loss the newest may be gone, which only delivers again. On a full
+   * disk it rejects with `SQLITE_FULL`: the reserve is for what is in the queue.
    */
   rememberHandled(ids: readonly string[]): Promise<void>;
   /** Those of `ids` that were handled: remembered, or processed in the queue. Reads an index. */

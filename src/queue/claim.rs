@@ -18,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::candidates::{Candidate, Living, candidates};
 use super::owner::Owner;
+use super::room;
 use super::row::{self, Flaw, Message};
 use super::store::{Store, Writing};
 use super::{Durability, dead};
@@ -85,16 +86,19 @@ pub struct Settlement {
 
 impl Settlement {
     fn is_empty(&self) -> bool {
-        self.complete.is_empty() && self.fail.is_empty() && self.release.is_empty()
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        self.complete.len() + self.fail.len() + self.release.len()
     }
 
     /// Two with half of the claims each, in their order, if there is more than one.
     fn halves(&self) -> Option<(Settlement, Settlement)> {
-        let all = self.complete.len() + self.fail.len() + self.release.len();
-        if all < 2 {
+        if self.len() < 2 {
             return None;
         }
-        let mut left = all / 2;
+        let mut left = self.len() / 2;
         let mut part = |len: usize| {
             let taken = len.min(left);
             left -= taken;
@@ -371,7 +375,12 @@ impl Store {
         if settlement.is_empty() {
             return Ok(Settled::default());
         }
-        match self.draining(|store| store.settle_at_once(settlement)) {
+        let mut at_once = |store: &mut Store| store.settle_at_once(settlement);
+        let outcome = match settlement.len() {
+            0..=room::FEW => self.draining(at_once),
+            _ => self.reusing_log(&mut at_once),
+        };
+        match outcome {
             Err(error) if error.is_full() => self.settle_in_halves(settlement, error),
             outcome => outcome,
         }
@@ -399,7 +408,7 @@ impl Store {
         })
     }
 
-    /// The disk is full, and all of them together need more room than the reserve has.
+    /// The disk is full, and all of them together need more room than there is.
     ///
     /// # Errors
     /// `full` when a claim cannot be settled by itself. Of the others some may be settled then:

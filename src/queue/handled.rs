@@ -27,35 +27,41 @@ impl Store {
     /// Messages in another state, and ids without one, are left as they are. Returns how many
     /// were marked.
     pub fn mark_handled(&mut self, ids: &[impl AsRef<str>]) -> Result<u64> {
-        self.settle_handled(ids, &[])
+        let (mut marked, mut left) = (0, ids);
+        while !left.is_empty() {
+            // In one transaction, unless the disk is full.
+            let (some, count) = self.draining_fewer(left.len(), |store, count| {
+                Ok((store.settle_handled(&left[..count], false)?, count))
+            })?;
+            marked += some;
+            left = &left[count..];
+        }
+        Ok(marked)
     }
 
     /// As [`Store::mark_handled`], and remembers every id, until [`Store::cleanup`] forgets it.
     /// An id that is remembered already is so for the full time again.
+    ///
+    /// On a full disk this fails as an enqueue does: it takes room for every id, which is not to
+    /// come from what the queue needs to be drained.
     pub fn remember_handled(&mut self, ids: &[impl AsRef<str>]) -> Result<u64> {
-        self.settle_handled(&[], ids)
+        self.storing(|store| store.settle_handled(ids, true))
     }
 
-    /// [`Store::mark_handled`] and [`Store::remember_handled`] in one transaction.
-    pub(super) fn settle_handled<Id: AsRef<str>>(
-        &mut self,
-        marked: &[Id],
-        remembered: &[Id],
-    ) -> Result<u64> {
-        if marked.is_empty() && remembered.is_empty() {
+    fn settle_handled(&mut self, ids: &[impl AsRef<str>], remember: bool) -> Result<u64> {
+        if ids.is_empty() {
             return Ok(0);
         }
-        let work = |writing: &Writing<'_>| {
+        self.write(Durability::Normal, |writing| {
             let mut count = 0;
-            for id in marked.iter().chain(remembered) {
+            for id in ids {
                 count += u64::from(settle(writing, id.as_ref())?);
-            }
-            for id in remembered {
-                record(writing.conn, id.as_ref(), writing.unix_seconds())?;
+                if remember {
+                    record(writing.conn, id.as_ref(), writing.unix_seconds())?;
+                }
             }
             Ok(count)
-        };
-        self.draining(|store| store.write(Durability::Normal, work))
+        })
     }
 
     /// Which of `ids`, by their places, are remembered as handled or belong to a message that is

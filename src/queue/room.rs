@@ -34,6 +34,10 @@ const CHUNK_BYTES: c_int = 64 * 1024;
 /// transaction.
 const STEP_BYTES: u64 = 64 * 1024;
 
+/// So many messages are settled at once with the help of the reserve. More would waste it: the
+/// room of a large transaction stays with the log.
+pub(super) const FEW: usize = 16;
+
 /// The part of the free disk that the reserve may take: on a small disk messages come first.
 const SHARE: u64 = 4;
 
@@ -219,18 +223,27 @@ impl Store {
         outcome
     }
 
-    /// Runs `op`, which settles or deletes messages; while the disk is full, again after a
-    /// checkpoint and with ever more of the reserve.
-    pub(super) fn draining<T>(&mut self, mut op: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
-        let mut outcome = op(self);
-        if matches!(&outcome, Err(error) if error.is_full()) && self.checkpoint(Checkpoint::Passive)
-        {
-            outcome = op(self);
+    /// Runs `op`; once more after a checkpoint if the disk is full.
+    pub(super) fn reusing_log<T>(
+        &mut self,
+        mut op: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let outcome = op(self);
+        match &outcome {
+            Err(error) if error.is_full() && self.checkpoint(Checkpoint::Passive) => op(self),
+            _ => outcome,
         }
+    }
+
+    /// Runs `op`, which settles or deletes a few messages; while the disk is full, again after a
+    /// checkpoint, with ever more of the reserve, and at last with the blocks that the log took
+    /// of it.
+    pub(super) fn draining<T>(&mut self, mut op: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        let is_full = |outcome: &Result<T>| matches!(outcome, Err(error) if error.is_full());
+        let mut outcome = self.reusing_log(&mut op);
         for _ in 0..=u64::from(limits::RESERVE_BYTES).div_ceil(STEP_BYTES) {
-            match &outcome {
-                Err(error) if error.is_full() => {}
-                _ => break,
+            if !is_full(&outcome) {
+                return outcome;
             }
             self.spends = Some(true);
             outcome = op(self);
@@ -240,18 +253,25 @@ impl Store {
             // What was just written moves into the file: the log is there for the next write.
             self.checkpoint(Checkpoint::Passive);
         }
+        if is_full(&outcome) && self.checkpoint(Checkpoint::Truncate) {
+            outcome = op(self);
+        }
         outcome
     }
 
-    /// [`Store::draining`] of up to `count` things at once; while even the reserve is not enough,
-    /// of half as many.
+    /// [`Store::draining`] of up to `count` things at once; while the disk is full, of half as
+    /// many, and again, before the reserve is touched.
     pub(super) fn draining_fewer<T>(
         &mut self,
         mut count: usize,
         mut op: impl FnMut(&mut Self, usize) -> Result<T>,
     ) -> Result<T> {
         loop {
-            match self.draining(|store| op(store, count)) {
+            let outcome = match count {
+                0..=FEW => self.draining(|store| op(store, count)),
+                _ => self.reusing_log(|store| op(store, count)),
+            };
+            match outcome {
                 Err(error) if error.is_full() && count > 1 => count /= 2,
                 outcome => return outcome,
             }

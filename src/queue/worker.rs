@@ -75,6 +75,13 @@ pub enum Request {
     Panic,
 }
 
+/// Requests that share a commit with others of the kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Commit {
+    Enqueue,
+    Handled { remember: bool },
+}
+
 /// Messages that arrive together.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -93,6 +100,17 @@ impl Request {
     /// so that no request that still waits has a part in it.
     fn is_urgent(&self) -> bool {
         matches!(self, Request::Settle(_) | Request::Extend { .. })
+    }
+
+    /// With which requests it shares a commit, if with any.
+    fn shares(&self) -> Option<Commit> {
+        match self {
+            Request::Enqueue(_) => Some(Commit::Enqueue),
+            Request::Handled { remember, .. } => Some(Commit::Handled {
+                remember: *remember,
+            }),
+            _ => None,
+        }
     }
 
     /// For how many requests it counts.
@@ -497,16 +515,14 @@ fn work(store: &mut Store, group: &[Envelope], owner: &Owner) -> Vec<Result<Repl
 /// Requests that share a commit: enqueues up to the next other request, within the limits of one
 /// commit, or handled ids likewise; else one request alone.
 fn next_group(waiting: &mut VecDeque<Envelope>) -> Option<Vec<Envelope>> {
-    let first = waiting.front()?;
-    let kind = std::mem::discriminant(&first.request);
-    let shares = matches!(first.request, Request::Enqueue(_) | Request::Handled { .. });
+    let first = waiting.front()?.request.shares();
     let (mut count, mut weight, mut bytes) = (0, 0, 0);
     for envelope in waiting.iter() {
         weight += envelope.weight;
         bytes += envelope.bytes;
         let fits = weight <= limits::GROUP_REQUESTS_MAX && bytes <= limits::GROUP_BYTES_MAX;
-        let joins = shares && std::mem::discriminant(&envelope.request) == kind && fits;
-        if count > 0 && !joins {
+        let joins = first.is_some() && envelope.request.shares() == first;
+        if count > 0 && !(joins && fits) {
             break;
         }
         count += 1;
@@ -516,18 +532,19 @@ fn next_group(waiting: &mut VecDeque<Envelope>) -> Option<Vec<Envelope>> {
 
 /// One transaction, which all of them share.
 fn handle_all(store: &mut Store, group: &[Envelope]) -> Vec<Result<Reply>> {
-    let (mut marked, mut remembered) = (Vec::new(), Vec::new());
+    let mut all = Vec::new();
+    let mut remembers = false;
     for envelope in group {
         if let Request::Handled { ids, remember } = &envelope.request {
-            let list = if *remember {
-                &mut remembered
-            } else {
-                &mut marked
-            };
-            list.extend(ids.iter().map(String::as_str));
+            all.extend(ids.iter().map(String::as_str));
+            // The same for all of a group.
+            remembers = *remember;
         }
     }
-    let outcome = store.settle_handled(&marked, &remembered);
+    let outcome = match remembers {
+        true => store.remember_handled(&all),
+        false => store.mark_handled(&all),
+    };
     group
         .iter()
         .map(|_| match &outcome {

@@ -425,3 +425,36 @@ fn all_that_an_owner_holds_is_given_back() {
         "others keep theirs"
     );
 }
+
+#[test]
+fn halves_of_a_settlement_keep_its_claims_in_order() {
+    let claim = |id: u32| (id.to_string(), 1);
+    let failure = |id: u32| Failure {
+        id: id.to_string(),
+        token: 1,
+        error: String::new(),
+        attempts_max: 1,
+        retry_base_ms: 1,
+        retry_max_ms: 1,
+    };
+    for (complete, fail, release) in [(0, 1, 1), (3, 0, 0), (1, 2, 2), (0, 0, 2), (5, 1, 0)] {
+        let all = Settlement {
+            complete: (0..complete).map(claim).collect(),
+            fail: (0..fail).map(failure).collect(),
+            release: (0..release).map(claim).collect(),
+        };
+        let (first, second) = all.halves().expect("more than one");
+        assert_eq!(first.len(), all.len() / 2);
+        let joined = Settlement {
+            complete: [first.complete, second.complete].concat(),
+            fail: [first.fail, second.fail].concat(),
+            release: [first.release, second.release].concat(),
+        };
+        assert_eq!(joined, all);
+    }
+    let single = Settlement {
+        fail: vec![failure(1)],
+        ..Settlement::default()
+    };
+    assert!(single.halves().is_none());
+}

@@ -241,9 +241,9 @@ fn a_cleanup_gives_way_and_leases_come_first() {
 #[test]
 fn a_commit_is_bounded_and_a_batch_is_not_divided() {
     let of = |count: usize, bytes: usize| enqueue(" ".repeat(bytes), count);
-    let handled = || Request::Handled {
+    let handled = |remember| Request::Handled {
         ids: vec!["a".to_owned()],
-        remember: true,
+        remember,
     };
     let (most, half) = (limits::GROUP_REQUESTS_MAX, limits::GROUP_BYTES_MAX / 2);
     let requests = [
@@ -253,8 +253,9 @@ fn a_commit_is_bounded_and_a_batch_is_not_divided() {
         of(2, 1),
         of(1, half),
         of(1, half * 3),
-        handled(),
-        handled(),
+        handled(true),
+        handled(true),
+        handled(false),
         nothing(),
         nothing(),
     ];
@@ -272,7 +273,7 @@ fn a_commit_is_bounded_and_a_batch_is_not_divided() {
     while let Some(group) = next_group(&mut waiting) {
         sizes.push(group.len());
     }
-    assert_eq!(sizes, [1, 2, 2, 1, 2, 1, 1]);
+    assert_eq!(sizes, [1, 2, 2, 1, 2, 1, 1, 1]);
 }
 
 #[test]
