@@ -2,7 +2,7 @@ import { AckSender, type SocketLevel, type Unacknowledged } from './ack-sender.j
 import { MARK } from './acknowledgements.js';
 import { Emitter } from './emitter.js';
 import { abortReason, DeliveryError, fromNative, IpcError, invalidArgument } from './errors.js';
-import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
+import { attach, detach, type Endpoint, KeepAlive, nativeHub, separator } from './event-loop.js';
 import { MalformedFrame, Outbox, parseBatch, stringify } from './frames.js';
 import { limits } from './limits.js';
 import type { NativeClientOptions } from './native.js';
@@ -118,6 +118,9 @@ interface Attempt {
   /** Callers that have not given up. */
   callers: number;
 }
+
+const MS = { min: 0, max: DELAY_MS_MAX };
+const ATTEMPTS = { min: 1, max: 1_000_000 };
 
 const NOT_CONNECTED = 'Not connected to Unix socket';
 
@@ -310,18 +313,25 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
    * @throws {IpcError} as `send()`; `ERR_IPC_REQUEST_TIMEOUT`; `ERR_IPC_DUPLICATE_REQUEST_ID` when
    * a request with this `id` is under way; `ERR_IPC_INVALID_ARGUMENT`.
    */
-  async request<Reply = IPCMessage>(message: object, options: RequestOptions = {}): Promise<Reply> {
+  request<Reply = IPCMessage>(message: object, options: RequestOptions = {}): Promise<Reply> {
+    try {
+      return this.#request(message, options) as Promise<Reply>;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #request(message: object, options: RequestOptions): Promise<unknown> {
     object('message', message);
     const { signal } = options;
-    const ms = { min: 0, max: DELAY_MS_MAX };
-    const timeoutMs = wholeNumber('timeoutMs', options.timeoutMs, limits.requestTimeoutMs, ms);
+    const timeoutMs = wholeNumber('timeoutMs', options.timeoutMs, limits.requestTimeoutMs, MS);
     const retryDelayMs = wholeNumber(
       'retryDelayMs',
       options.retryDelayMs,
       limits.requestRetryDelayMs,
-      ms,
+      MS,
     );
-    const attempts = wholeNumber('attempts', options.attempts, 1, { min: 1, max: 1_000_000 });
+    const attempts = wholeNumber('attempts', options.attempts, 1, ATTEMPTS);
     if (signal?.aborted) throw abortReason(signal);
     const own = (message as { id?: unknown }).id;
     const id = own ?? this.#requests.newId();
@@ -330,19 +340,27 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     }
     const frame = stringify(message, this.#maxFrameBytes, own == null ? id : undefined);
     this.#listen();
-    return this.#requests.reserve(id, async () => {
+    const requests = this.#requests;
+    const ask = () => {
+      if (this.#outbox === undefined) throw notConnected();
+      return requests.reply(id, timeoutMs, signal, this.#outbox.send(frame));
+    };
+    if (attempts === 1) {
+      requests.checkFree(id);
+      return ask();
+    }
+    return requests.reserve(id, async () => {
       const life = this.#life;
       for (let attempt = 1; ; attempt++) {
         try {
-          if (attempts > 1 && !this.#connected) await this.connect({ signal });
-          const send = () => this.#outbox?.send(frame) ?? Promise.reject(notConnected());
-          return (await this.#requests.reply(id, timeoutMs, signal, send)) as Reply;
+          if (!this.#connected) await this.connect({ signal });
+          return await ask();
         } catch (error) {
           if (attempt === attempts || !isTransient(error)) throw error;
         }
         // Full jitter, as for connections.
         const ceiling = Math.min(retryDelayMs * 2 ** (attempt - 1), limits.reconnectDelayMsMax);
-        await this.#requests.pause(Math.random() * ceiling, signal);
+        await requests.pause(Math.random() * ceiling, signal);
         if (life !== this.#life) throw disconnected();
       }
     });
@@ -546,7 +564,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     onFrames: (frames, runs) => {
       let total = 0;
       for (let at = 1; at < runs.length; at += 3) total += runs[at] as number;
-      const messages = parseBatch(frames, total, nativeHub().separator);
+      const messages = parseBatch(frames, total, separator());
       let next = 0;
       for (let at = 0; at < runs.length; at += 3) {
         const end = next + (runs[at + 1] as number);

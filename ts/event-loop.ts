@@ -35,6 +35,7 @@ export interface Endpoint {
  * it, so that neither descriptors nor the memory of a test file's realm outlive their use.
  */
 let hub: NativeHub | undefined;
+let hubSeparator = 0;
 const endpoints = new Map<number, Endpoint>();
 let holders = 0;
 
@@ -42,11 +43,17 @@ let holders = 0;
 export function nativeHub(): NativeHub {
   if (hub === undefined) {
     hub = new addon.NativeHub(dispatch);
+    hubSeparator = hub.separator;
     // `process.exit()` skips the hooks in which the addon would remove its socket files.
     process.once('exit', releasePaths);
     SETTLED.then(closeIfIdle);
   }
   return hub;
+}
+
+/** The number between the frames of a batch. */
+export function separator(): number {
+  return hubSeparator;
 }
 
 function releasePaths(): void {

@@ -6,16 +6,74 @@ import type { AbortSignalLike, IPCMessage } from './types.js';
 /** What a reply is recognised by. */
 export type RequestId = string | number;
 
-interface Waiting {
-  resolve: (reply: unknown) => void;
-  reject: (error: unknown) => void;
+/** A request that waits for its reply. */
+class Waiting {
+  /** Those it left with, and its place among them. */
+  group: Group | undefined;
+  place = 0;
+  /** What listens to the signal of the request. */
+  onAbort: (() => void) | undefined;
+
+  constructor(
+    readonly id: RequestId,
+    readonly resolve: (reply: unknown) => void,
+    readonly reject: (error: unknown) => void,
+    readonly signal: AbortSignalLike | undefined,
+  ) {}
+}
+
+/** Requests that left in one batch: their bytes have one fate, and they one deadline and timer. */
+class Group {
+  readonly #waiting: (Waiting | undefined)[] = [];
+  readonly #timer: ReturnType<typeof setTimeout>;
+  #size = 0;
+  /** Nobody waits any more, and nobody may join. */
+  isOver = false;
+
+  constructor(
+    /** Settles when the batch has left or is lost. */
+    readonly sent: Promise<void>,
+    readonly timeoutMs: number,
+    fail: (waiting: Waiting, error: unknown) => void,
+  ) {
+    this.#timer = setTimeout(() => {
+      this.#end((waiting) => {
+        const text = `Connection gave no reply to the request ${JSON.stringify(waiting.id)} within ${timeoutMs}ms`;
+        fail(waiting, new IpcError('ERR_IPC_REQUEST_TIMEOUT', text));
+      });
+    }, timeoutMs);
+    // The connection keeps the process alive as long as a reply can come.
+    (this.#timer as { unref?: () => void }).unref?.();
+    sent.catch((error) => this.#end((waiting) => fail(waiting, error)));
+  }
+
+  join(waiting: Waiting): void {
+    waiting.group = this;
+    waiting.place = this.#waiting.push(waiting) - 1;
+    this.#size++;
+  }
+
+  /** A place is emptied at once: who waits for long must not hold the replies of the others. */
+  leave(waiting: Waiting): void {
+    this.#waiting[waiting.place] = undefined;
+    this.#size--;
+    if (this.#size > 0) return;
+    this.isOver = true;
+    clearTimeout(this.#timer);
+  }
+
+  #end(fail: (waiting: Waiting) => void): void {
+    for (const waiting of this.#waiting) if (waiting !== undefined) fail(waiting);
+  }
 }
 
 /** The requests of one client: which ids are in use, and who waits for which reply. */
 export class Requests {
-  /** Ids of requests under way, those between two attempts included. */
-  readonly #active = new Set<RequestId>();
   readonly #waiting = new Map<RequestId, Waiting>();
+  /** Ids of requests with several attempts, which keep them between two. */
+  readonly #reserved = new Set<RequestId>();
+  /** The requests that were sent last, which the next one may join. */
+  #group: Group | undefined;
   /** Ids whose reply may still come although nobody waits for it any more, the oldest first. */
   readonly #given = new Set<RequestId>();
   readonly #pauses = new Set<{ reject: (error: unknown) => void }>();
@@ -27,7 +85,9 @@ export class Requests {
 
   /** Requests under way. */
   get size(): number {
-    return this.#active.size;
+    let size = this.#waiting.size;
+    for (const id of this.#reserved) if (!this.#waiting.has(id)) size++;
+    return size;
   }
 
   /** An id that no other client makes. */
@@ -36,58 +96,65 @@ export class Requests {
     return `${this.#prefix}-${this.#count.toString(36)}`;
   }
 
-  /** Runs `work` with an id of its own. */
+  /** Throws if a request with this id is under way. */
+  checkFree(id: RequestId): void {
+    if (!this.#waiting.has(id) && !this.#reserved.has(id)) return;
+    throw new IpcError(
+      'ERR_IPC_DUPLICATE_REQUEST_ID',
+      `A request with the id ${JSON.stringify(id)} waits for its reply already`,
+    );
+  }
+
+  /** Runs `work`, during which nobody else may use the id. */
   async reserve<Result>(id: RequestId, work: () => Promise<Result>): Promise<Result> {
-    if (this.#active.has(id)) {
-      throw new IpcError(
-        'ERR_IPC_DUPLICATE_REQUEST_ID',
-        `A request with the id ${JSON.stringify(id)} waits for its reply already`,
-      );
-    }
-    this.#active.add(id);
+    this.checkFree(id);
+    this.#reserved.add(id);
     try {
       return await work();
     } finally {
-      this.#active.delete(id);
-      if (this.#active.size === 0) this.#onIdle?.();
+      this.#reserved.delete(id);
+      this.#tellIdle();
     }
   }
 
-  /** Sends, and waits for the reply to `id`. */
+  /** Waits for the reply to `id`, a request whose batch is on its way as `sent`. */
   reply(
     id: RequestId,
     timeoutMs: number,
     signal: AbortSignalLike | undefined,
-    send: () => Promise<void>,
+    sent: Promise<void>,
   ): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        const text = `Connection gave no reply to the request ${JSON.stringify(id)} within ${timeoutMs}ms`;
-        waiting.reject(new IpcError('ERR_IPC_REQUEST_TIMEOUT', text));
-      }, timeoutMs);
-      // The connection keeps the process alive as long as a reply can come.
-      (timer as { unref?: () => void }).unref?.();
-      const onAbort = () => waiting.reject(abortReason(signal as AbortSignalLike));
-      const end = () => {
-        this.#waiting.delete(id);
-        clearTimeout(timer);
-        signal?.removeEventListener('abort', onAbort);
-      };
-      const waiting: Waiting = {
-        resolve: (reply) => {
-          end();
-          resolve(reply);
-        },
-        reject: (error) => {
-          end();
-          this.#expectLate(id);
-          reject(error);
-        },
-      };
-      signal?.addEventListener('abort', onAbort, { once: true });
+      const waiting = new Waiting(id, resolve, reject, signal);
       this.#waiting.set(id, waiting);
-      send().catch(waiting.reject);
+      let group = this.#group;
+      if (group?.sent !== sent || group.timeoutMs !== timeoutMs || group.isOver) {
+        group = new Group(sent, timeoutMs, this.#fail);
+        this.#group = group;
+      }
+      group.join(waiting);
+      if (signal === undefined) return;
+      waiting.onAbort = () => this.#fail(waiting, abortReason(signal));
+      signal.addEventListener('abort', waiting.onAbort, { once: true });
     });
+  }
+
+  readonly #fail = (waiting: Waiting, error: unknown): void => {
+    this.#end(waiting);
+    this.#expectLate(waiting.id);
+    waiting.reject(error);
+  };
+
+  #end(waiting: Waiting): void {
+    this.#waiting.delete(waiting.id);
+    waiting.group?.leave(waiting);
+    const { signal, onAbort } = waiting;
+    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+    this.#tellIdle();
+  }
+
+  #tellIdle(): void {
+    if (this.#waiting.size === 0 && this.#reserved.size === 0) this.#onIdle?.();
   }
 
   /** Waits between two attempts; `end()` ends the wait. */
@@ -128,6 +195,7 @@ export class Requests {
     if (id === undefined) return false;
     const waiting = this.#waiting.get(id);
     if (waiting !== undefined) {
+      this.#end(waiting);
       waiting.resolve(message);
       return true;
     }
@@ -138,12 +206,12 @@ export class Requests {
 
   /** Every reply that is waited for will not come. */
   fail(error: unknown): void {
-    for (const waiting of [...this.#waiting.values()]) waiting.reject(error);
+    for (const waiting of [...this.#waiting.values()]) this.#fail(waiting, error);
   }
 
   /** Resolves when no request is under way. */
   async idle(): Promise<void> {
-    while (this.#active.size > 0) {
+    while (this.size > 0) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });

@@ -2,7 +2,7 @@ import { Acknowledgements } from './acknowledgements.js';
 import { dialectOfInstalledZod } from './dialect.js';
 import { Emitter } from './emitter.js';
 import { fromNative, IpcError, invalidArgument, messageOf } from './errors.js';
-import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
+import { attach, detach, type Endpoint, KeepAlive, nativeHub, separator } from './event-loop.js';
 import { Fifo } from './fifo.js';
 import { MalformedFrame, Outbox, parseBatch, stringify } from './frames.js';
 import { limits } from './limits.js';
@@ -414,7 +414,7 @@ class Run implements Endpoint {
   onFrames(frames: string, runs: number[]): void {
     let total = 0;
     for (let at = 1; at < runs.length; at += 3) total += runs[at] as number;
-    const messages = parseBatch(frames, total, nativeHub().separator);
+    const messages = parseBatch(frames, total, separator());
     let next = 0;
     for (let at = 0; at < runs.length; at += 3) {
       const connection = this.#connections.get(runs[at] as number);
