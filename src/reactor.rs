@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::event::Source;
+use mio::event::{Event, Source};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 /// Names a source, a timer or both. Never used twice in the life of a process, so that a late
@@ -34,8 +34,15 @@ impl Key {
 /// Something that happened since the last poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// The source may be used again.
+    /// The source may be used again, or has ended.
     Ready(Key),
+    /// Something can be read from the source, which has not ended. For a stream this means that a
+    /// read which does not fill its buffer has emptied it: whatever comes or happens later is
+    /// signalled anew. Linux alone promises that (see epoll(7), question 9), so that elsewhere
+    /// this is a [`Signal::Ready`].
+    Readable(Key),
+    /// The source takes bytes again, and there is nothing to be read.
+    Writable(Key),
     /// The deadline set with [`Reactor::set_deadline`] has passed.
     Deadline(Key),
     /// Somebody used the [`Reactor::waker`].
@@ -96,6 +103,22 @@ impl Reactor {
             .register(source, Token(token), interest)
     }
 
+    /// Changes what a registered source is watched for; what it is ready for is signalled anew.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn reregister(
+        &self,
+        source: &mut impl Source,
+        key: Key,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let token = usize::try_from(key.0).map_err(io::Error::other)?;
+        self.poll
+            .registry()
+            .reregister(source, Token(token), interest)
+    }
+
     /// Stops watching a source. One that is being closed needs this too, because a duplicate of
     /// its descriptor in a child process would keep it registered.
     pub fn deregister(&self, source: &mut impl Source) {
@@ -133,8 +156,11 @@ impl Reactor {
         for event in &self.events {
             signals.push(match event.token() {
                 WAKER => Signal::Woken,
-                Token(key) => Signal::Ready(Key(key as u64)),
+                Token(key) => ready(Key(key as u64), event),
             });
+        }
+        if self.by_time.is_empty() {
+            return Ok(());
         }
         let now = Instant::now();
         while let Some(&(at, key)) = self.by_time.first() {
@@ -146,6 +172,18 @@ impl Reactor {
             signals.push(Signal::Deadline(key));
         }
         Ok(())
+    }
+}
+
+fn ready(key: Key, event: &Event) -> Signal {
+    let has_ended = event.is_read_closed() || event.is_write_closed() || event.is_error();
+    if has_ended {
+        return Signal::Ready(key);
+    }
+    match (event.is_readable(), event.is_writable()) {
+        (true, _) if cfg!(target_os = "linux") => Signal::Readable(key),
+        (false, true) => Signal::Writable(key),
+        _ => Signal::Ready(key),
     }
 }
 
@@ -191,5 +229,40 @@ mod tests {
         reactor.poll(None, &mut signals).unwrap();
         assert_eq!(signals, [Signal::Woken]);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_stream_tells_its_bytes_from_its_end() {
+        use std::io::{Read, Write};
+        let (mut ours, mut theirs) = mio::net::UnixStream::pair().unwrap();
+        let mut reactor = Reactor::new().unwrap();
+        let key = reactor.new_key();
+        let bytes_only = if cfg!(target_os = "linux") {
+            Signal::Readable(key)
+        } else {
+            Signal::Ready(key)
+        };
+        reactor
+            .register(&mut ours, key, Interest::READABLE)
+            .unwrap();
+        let told = |reactor: &mut Reactor| {
+            let mut signals = Vec::new();
+            reactor.poll(Some(Duration::ZERO), &mut signals).unwrap();
+            signals
+        };
+        assert_eq!(told(&mut reactor), []);
+        theirs.write_all(b"12").unwrap();
+        assert_eq!(told(&mut reactor), [bytes_only]);
+        assert_eq!(told(&mut reactor), []);
+        assert_eq!(ours.read(&mut [0; 8]).unwrap(), 2);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        reactor.reregister(&mut ours, key, both).unwrap();
+        assert_eq!(told(&mut reactor), [Signal::Writable(key)]);
+        reactor
+            .reregister(&mut ours, key, Interest::READABLE)
+            .unwrap();
+        theirs.write_all(b"3").unwrap();
+        drop(theirs);
+        assert_eq!(told(&mut reactor), [Signal::Ready(key)]);
     }
 }

@@ -216,7 +216,6 @@ impl EventLoop {
             let result = core.poll(Some(Duration::ZERO), &mut events, &mut signals);
             let deadline = core.next_deadline();
             drop(slot);
-            self.armed.set(None);
             self.arm(deadline);
             result
         };
@@ -326,7 +325,12 @@ unsafe extern "C" fn on_readable(handle: *mut UvHandle, _status: i32, _events: i
 
 unsafe extern "C" fn on_timer(handle: *mut UvHandle) {
     // SAFETY: libuv calls this with an open handle of ours.
-    unsafe { guarded(uv_handle_get_data(handle), EventLoop::turn) }
+    unsafe {
+        guarded(uv_handle_get_data(handle), |this| {
+            this.armed.set(None);
+            this.turn();
+        });
+    }
 }
 
 unsafe extern "C" fn on_cleanup(_: sys::napi_async_cleanup_hook_handle, data: *mut c_void) {

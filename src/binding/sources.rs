@@ -92,7 +92,7 @@ impl Sources {
                         told.extend(done.into_iter().map(|done| Told::Completed(*queue, done)));
                     }
                 }
-                Signal::Ready(key) => {
+                Signal::Ready(key) | Signal::Readable(key) => {
                     for (queue, sources) in &mut self.queues {
                         if let Some((bell_key, bell)) = &mut sources.bell
                             && bell_key == key
@@ -106,7 +106,7 @@ impl Sources {
                         }
                     }
                 }
-                Signal::Deadline(_) => {}
+                Signal::Writable(_) | Signal::Deadline(_) => {}
             }
         }
         told

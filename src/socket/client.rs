@@ -3,11 +3,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::Interest;
-
 use super::batch::Batch;
 use super::link::{self, Fill, Link};
-use super::{Backoff, Event, Hub, check_text, path, server};
+use super::{Backoff, Event, Hub, Until, check_text, path, server};
 use crate::error::{Code, Error, Result};
 use crate::frame;
 use crate::limits;
@@ -254,9 +252,7 @@ impl Hub {
         match path::connect(&socket_path) {
             Ok(stream) => {
                 let mut link = Link::new(stream);
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                self.reactor
-                    .register(link.source(), key, interest)
+                link.register(&self.reactor, key)
                     .map_err(|error| Error::system("connect", socket_path, error))?;
                 let grace = (Instant::now() + client.options.refusal_grace).min(until);
                 client.state = State::Grace(link);
@@ -297,7 +293,7 @@ impl Hub {
             }
             State::Grace(_) => {
                 // The refusal may be there already if the loop was late.
-                self.client_turn(key);
+                self.client_turn(key, Until::WouldBlock);
                 self.connected(key);
             }
             // The server took no more bytes and did not close either.
@@ -386,7 +382,7 @@ impl Hub {
     }
 
     /// One turn of the connection: writes what waits, then reads a bounded amount.
-    pub(super) fn client_turn(&mut self, key: Key) {
+    pub(super) fn client_turn(&mut self, key: Key, until: Until) {
         let Some(client) = self.clients.get_mut(&key) else {
             return;
         };
@@ -404,8 +400,10 @@ impl Hub {
                 Ok(false) => {}
                 Err(error) => self.write_failed(key, &error),
             }
+            self.watch_writable(key);
         }
         let mut budget = limits::READ_TURN_BYTES;
+        let mut is_empty = false;
         let ended = loop {
             match self.receive(key) {
                 Ok(()) => {}
@@ -418,14 +416,18 @@ impl Hub {
             let (State::Up(link) | State::Grace(link)) = &mut client.state else {
                 return;
             };
+            if is_empty {
+                break None;
+            }
             if budget == 0 {
                 self.again(key);
                 break None;
             }
             match link.fill(frame_bytes_max, &mut self.spare) {
-                Fill::Bytes(count) => {
+                fill @ (Fill::Bytes(count) | Fill::Short(count)) => {
                     client.stats.bytes_received += count as u64;
                     budget = budget.saturating_sub(count);
+                    is_empty = until == Until::Short && matches!(fill, Fill::Short(_));
                 }
                 Fill::WouldBlock => break None,
                 Fill::End => break Some(link::lost(None)),

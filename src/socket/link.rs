@@ -7,11 +7,13 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net;
 
+use mio::Interest;
 use mio::net::UnixStream;
 
 use crate::error::{Code, Error, Result};
 use crate::frame::{self, Front, HEADER_BYTES};
 use crate::limits;
+use crate::reactor::{Key, Reactor};
 
 /// Smallest room for one read, in bytes.
 const READ_BYTES_MIN: usize = 64 * 1024;
@@ -21,6 +23,8 @@ const READ_BYTES_MIN: usize = 64 * 1024;
 pub enum Fill {
     /// So many bytes arrived.
     Bytes(usize),
+    /// So many bytes arrived, fewer than there was room for.
+    Short(usize),
     /// The kernel has no more for now; the reactor tells when it does.
     WouldBlock,
     /// The peer will send no more.
@@ -45,6 +49,9 @@ pub struct Link {
     written: u64,
     /// The peer takes no more bytes; it may still send.
     write_failed: bool,
+    /// The reactor tells when the peer takes bytes again. Not before that is needed: it would tell
+    /// each time that the peer reads something.
+    watches_writable: bool,
     frames: u64,
 }
 
@@ -61,6 +68,7 @@ impl Link {
             queued: 0,
             written: 0,
             write_failed: false,
+            watches_writable: false,
             frames: 0,
         }
     }
@@ -68,6 +76,43 @@ impl Link {
     /// For the reactor.
     pub fn source(&mut self) -> &mut UnixStream {
         &mut self.stream
+    }
+
+    /// Begins to be watched, under `key`.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn register(&mut self, reactor: &Reactor, key: Key) -> io::Result<()> {
+        reactor.register(&mut self.stream, key, Interest::READABLE)
+    }
+
+    /// Sees to being told when bytes that wait can be written.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn watch_writable(&mut self, reactor: &Reactor, key: Key) -> io::Result<()> {
+        if self.outbound.is_empty() || self.watches_writable {
+            return Ok(());
+        }
+        reactor.reregister(
+            &mut self.stream,
+            key,
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        self.watches_writable = true;
+        Ok(())
+    }
+
+    /// Ends [`Link::watch_writable`] when it tells what nobody waits for. Not as soon as nothing
+    /// waits, because whoever had to wait once sends much and will have to again.
+    pub fn unwatch_writable(&mut self, reactor: &Reactor, key: Key) {
+        if !self.outbound.is_empty() || !self.watches_writable {
+            return;
+        }
+        // If it fails, the next such signal tries again.
+        self.watches_writable = reactor
+            .reregister(&mut self.stream, key, Interest::READABLE)
+            .is_err();
     }
 
     /// Bytes that wait for the peer.
@@ -205,9 +250,14 @@ impl Link {
             0 => Fill::End,
             1.. => {
                 let received = received.unsigned_abs();
+                let is_short = received < room.len();
                 // SAFETY: the kernel has initialised that many bytes behind the old length.
                 unsafe { self.inbound.set_len(self.inbound.len() + received) };
-                Fill::Bytes(received)
+                if is_short {
+                    Fill::Short(received)
+                } else {
+                    Fill::Bytes(received)
+                }
             }
             _ => {
                 let error = io::Error::last_os_error();
@@ -393,7 +443,7 @@ mod tests {
             while let Some(frame) = link.next_frame(max).unwrap() {
                 frames.push(frame.to_vec());
             }
-            if !matches!(link.fill(max, spare), Fill::Bytes(_)) {
+            if !matches!(link.fill(max, spare), Fill::Bytes(_) | Fill::Short(_)) {
                 break;
             }
         }

@@ -29,6 +29,7 @@ use crate::limits;
 use crate::reactor::{Key, Reactor, Signal};
 use batch::Batch;
 use client::Client;
+use link::Link;
 use server::{Peer, Server};
 
 /// What happened to an endpoint.
@@ -134,6 +135,15 @@ pub enum Event {
     },
 }
 
+/// How a turn of a connection knows that it has read everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// A read finds nothing.
+    WouldBlock,
+    /// A read finds less than it has room for; see [`Signal::Readable`].
+    Short,
+}
+
 /// Every socket endpoint of one event loop. See the module.
 pub struct Hub {
     reactor: Reactor,
@@ -222,7 +232,9 @@ impl Hub {
             .map_err(|error| Error::system("epoll_wait", None, error))?;
         for signal in signals.drain(..) {
             match signal {
-                Signal::Ready(key) => self.ready(key),
+                Signal::Ready(key) => self.ready(key, Until::WouldBlock),
+                Signal::Readable(key) => self.ready(key, Until::Short),
+                Signal::Writable(key) => self.writable(key),
                 Signal::Deadline(key) => self.deadline(key),
                 Signal::Woken => self.foreign.push(signal),
             }
@@ -233,7 +245,7 @@ impl Hub {
         for _ in 0..self.again.len() {
             if let Some(key) = self.again.pop_front() {
                 self.in_again.remove(&key);
-                self.turn(key);
+                self.turn(key, Until::WouldBlock);
             }
         }
         self.hand_over_batches();
@@ -247,11 +259,11 @@ impl Hub {
         Ok(())
     }
 
-    fn ready(&mut self, key: Key) {
-        if self.servers.contains_key(&key) {
+    fn ready(&mut self, key: Key, until: Until) {
+        if self.peers.contains_key(&key) || self.clients.contains_key(&key) {
+            self.turn(key, until);
+        } else if self.servers.contains_key(&key) {
             self.accept(key);
-        } else if self.peers.contains_key(&key) || self.clients.contains_key(&key) {
-            self.turn(key);
         } else {
             self.foreign.push(Signal::Ready(key));
         }
@@ -269,11 +281,27 @@ impl Hub {
         }
     }
 
-    fn turn(&mut self, key: Key) {
+    fn turn(&mut self, key: Key, until: Until) {
         if self.peers.contains_key(&key) {
-            self.peer_turn(key);
+            self.peer_turn(key, until);
         } else if self.clients.contains_key(&key) {
-            self.client_turn(key);
+            self.client_turn(key, until);
+        }
+    }
+
+    fn writable(&mut self, key: Key) {
+        match link_of(&mut self.peers, &mut self.clients, key) {
+            Some(link) if link.outbound_bytes() == 0 => link.unwatch_writable(&self.reactor, key),
+            _ => self.turn(key, Until::Short),
+        }
+    }
+
+    /// Sees to being told when bytes that wait can be written.
+    fn watch_writable(&mut self, key: Key) {
+        let link = link_of(&mut self.peers, &mut self.clients, key);
+        if link.is_some_and(|link| link.watch_writable(&self.reactor, key).is_err()) {
+            // The kernel is short of memory; the next turn tries again.
+            self.again(key);
         }
     }
 
@@ -332,6 +360,9 @@ impl Hub {
                         written,
                     });
                 }
+                if !done {
+                    self.watch_writable(key);
+                }
                 Ok((!done).then_some(queued))
             }
             Err(error) => {
@@ -385,6 +416,18 @@ impl Hub {
     fn push_event(&mut self, owner: Key, event: Event) {
         self.hand_over(owner);
         self.events.push(event);
+    }
+}
+
+/// The established connection of a peer or client.
+fn link_of<'a>(
+    peers: &'a mut HashMap<Key, Peer>,
+    clients: &'a mut HashMap<Key, Client>,
+    key: Key,
+) -> Option<&'a mut Link> {
+    match peers.get_mut(&key) {
+        Some(peer) => Some(&mut peer.link),
+        None => clients.get_mut(&key)?.state.link(),
     }
 }
 

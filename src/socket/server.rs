@@ -10,7 +10,7 @@ use mio::net::UnixListener;
 use super::batch::Batch;
 use super::link::{Fill, Link};
 use super::path::{BoundSocket, peer_credentials};
-use super::{Event, Hub, check_text};
+use super::{Event, Hub, Until, check_text};
 use crate::error::{Code, Error, Result};
 use crate::frame;
 use crate::limits;
@@ -307,8 +307,7 @@ impl Hub {
         }
         let connection = self.reactor.new_key();
         let mut link = Link::new(stream);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.reactor.register(link.source(), connection, interest) {
+        if let Err(error) = link.register(&self.reactor, connection) {
             let error = Error::system("accept", server.options.path.clone(), error);
             self.events.push(Event::AcceptFailed { server: key, error });
             return;
@@ -334,7 +333,7 @@ impl Hub {
                 credentials,
             },
         );
-        self.peer_turn(connection);
+        self.peer_turn(connection, Until::WouldBlock);
     }
 
     pub(super) fn server_deadline(&mut self, key: Key) {
@@ -357,7 +356,7 @@ impl Hub {
     }
 
     /// One turn of a connection: writes what waits, then reads a bounded amount.
-    pub(super) fn peer_turn(&mut self, key: Key) {
+    pub(super) fn peer_turn(&mut self, key: Key, until: Until) {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
@@ -370,8 +369,10 @@ impl Hub {
                     written,
                 });
             }
+            self.watch_writable(key);
         }
         let mut budget = limits::READ_TURN_BYTES;
+        let mut is_empty = false;
         loop {
             match self.deliver(key) {
                 Ok(true) => {}
@@ -384,7 +385,7 @@ impl Hub {
             let Some(server) = self.servers.get_mut(&peer.server) else {
                 return;
             };
-            if peer.ended {
+            if peer.ended || is_empty {
                 break;
             }
             if budget == 0 {
@@ -395,9 +396,12 @@ impl Hub {
                 .link
                 .fill(server.options.frame_bytes_max, &mut self.spare)
             {
-                Fill::Bytes(count) => {
+                fill @ (Fill::Bytes(count) | Fill::Short(count)) => {
                     server.stats.bytes_received += count as u64;
                     budget = budget.saturating_sub(count);
+                    // Who drains goes on to the very end.
+                    is_empty =
+                        until == Until::Short && matches!(fill, Fill::Short(_)) && !peer.draining;
                 }
                 Fill::WouldBlock if peer.draining => {
                     // Whatever the kernel accepted before this line is read in the next round.
@@ -498,6 +502,7 @@ impl Hub {
         let _ = peer
             .link
             .write(&frame::encode(&body), options.outbound_bytes_max as usize);
+        self.watch_writable(key);
     }
 
     /// Sets the deadline of a frame that was begun, unless it is our own doing that the rest has
@@ -528,7 +533,7 @@ impl Hub {
         };
         let watched = peer.watched_frame;
         // The loop may have been late: look once more before judging.
-        self.peer_turn(key);
+        self.peer_turn(key, Until::WouldBlock);
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
