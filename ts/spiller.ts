@@ -68,6 +68,9 @@ export class Spiller {
     this.#underWay += batch.length;
     for (const [index, outcome] of outcomes.entries()) {
       const publication = batch[index] as Publication;
+      // Whoever runs out of time before the answer cannot know it.
+      const { isStoredPerhaps } = publication;
+      publication.isStoredPerhaps = true;
       outcome.then(
         () => {
           this.#underWay--;
@@ -76,6 +79,7 @@ export class Spiller {
         },
         (error: IpcError) => {
           this.#underWay--;
+          publication.isStoredPerhaps = isStoredPerhaps;
           this.#failed(publication, error);
         },
       );
