@@ -15,7 +15,7 @@ type Refused = [place: number, code: string, text: string];
 /** Messages that go to the worker thread together, and the promises for them. */
 class Batch implements Waiting {
   readonly idempotent: boolean;
-  readonly #records: string[] = [];
+  #records: string[] = [];
   readonly #settle: { resolve: () => void; reject: (error: unknown) => void }[] = [];
   #length = 0;
 
@@ -29,7 +29,7 @@ class Batch implements Waiting {
   }
 
   get count(): number {
-    return this.#records.length;
+    return this.#settle.length;
   }
 
   add(record: string): Promise<void> {
@@ -40,9 +40,11 @@ class Batch implements Waiting {
     });
   }
 
-  /** The JSON text of an array. */
-  toJSON(): string {
-    return `[${this.#records.join(',')}]`;
+  /** The JSON text of an array, which the core has from then on: no copy is kept here. */
+  take(): string {
+    const text = `[${this.#records.join(',')}]`;
+    this.#records = [];
+    return text;
   }
 
   done(answer: string): void {
@@ -138,7 +140,7 @@ export class WorkerCalls {
 
   #send(batch: Batch): void {
     this.#begin(batch, (native, ticket) => {
-      native.enqueueLater(ticket, batch.toJSON(), batch.count, batch.idempotent);
+      native.enqueueLater(ticket, batch.take(), batch.count, batch.idempotent);
     });
   }
 
