@@ -133,9 +133,10 @@ class Child {
   }
 }
 
-/** Another process of this package, running a fixture. */
-export function startNode(t, name, args = [], options = {}) {
-  return new Child(t, process.execPath, [fixture(name), ...args.map(String)], options);
+/** Another process of this package, running a fixture, perhaps under another command. */
+export function startNode(t, name, args = [], { under = [], ...options } = {}) {
+  const line = [...under, process.execPath, fixture(name), ...args.map(String)];
+  return new Child(t, line[0], line.slice(1), options);
 }
 
 /**

@@ -1,0 +1,88 @@
+// What survives when processes that share a queue file are killed or stopped at any moment.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { KILLS, MESSAGES, randomOf, timeout } from './crash/settings.mjs';
+import { noOracle, Stage } from './crash/stage.mjs';
+import { openQueue } from './support/queue.mjs';
+
+const PROCESSES = 8;
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe('killed while it stores', { timeout, skip: noOracle }, () => {
+  for (const how of ['one', 'many', 'async']) {
+    // Chosen points first: right before and after the call, and when its promise has resolved.
+    for (const name of ['intended', 'stored', 'accepted']) {
+      test(`${how}: killed when ${name}`, async (t) => {
+        const stage = new Stage(t);
+        const signals = { [name]: ['SIGKILL', 3] };
+        const settings = { how, prefix: 'm', count: 200, signals };
+        const child = await stage.start('enqueuer', 'published', settings);
+        assert.deepEqual(await child.says(), { point: name });
+        assert.equal((await child.gone).signal, 'SIGKILL');
+        const verdict = stage.assertKept();
+        assert.ok(verdict.accepted < 200);
+      });
+    }
+
+    test(`${how}: killed at random times`, async (t) => {
+      const random = randomOf(t);
+      const stage = new Stage(t);
+      for (let life = 0; life < Math.ceil(KILLS / 4); life++) {
+        const settings = { how, prefix: `life${life}-`, count: 1_000_000 };
+        const child = await stage.start('enqueuer', `published-${life}`, settings);
+        await pause(random() * 100);
+        await stage.kill(child);
+      }
+      const verdict = stage.assertKept();
+      assert.ok(verdict.accepted > 0);
+      // What is in the file is still a queue: all of it can be had.
+      const queue = openQueue(t, { dbPath: stage.dbPath });
+      assert.equal(queue.dequeue(2 ** 31 - 1).length, verdict.pending);
+    });
+  }
+});
+
+describe(`${PROCESSES} processes drain one file`, { timeout, skip: noOracle }, () => {
+  for (const how of ['claims', 'poller']) {
+    test(`${how}, killed and stopped at random times`, async (t) => {
+      const random = randomOf(t);
+      const stage = new Stage(t);
+      const settings = { how: 'many', prefix: 'm', count: MESSAGES };
+      await stage.ends(await stage.start('enqueuer', 'published', settings));
+
+      // Shorter than the stops, so that leases run out, and a few messages at a time.
+      const drain = { how, leaseMs: 300, limit: 10, handlerMs: 8 };
+      const start = (name) => stage.start('drainer', `handled-${name}`, drain);
+      const children = await Promise.all(
+        Array.from({ length: PROCESSES }, (_, name) => start(name)),
+      );
+      const running = () => children.flatMap((child, name) => (isRunning(child) ? [name] : []));
+      const resumed = [];
+      let kills = 0;
+      let stops = 0;
+      while (kills + stops < KILLS && running().length === PROCESSES) {
+        await pause(random() * 100);
+        const name = Math.floor(random() * PROCESSES);
+        if (random() < 0.5) {
+          await stage.kill(children[name]);
+          kills++;
+          children[name] = await start(name);
+        } else {
+          const resume = stage.stop(children[name]);
+          stops++;
+          resumed.push(pause(400 + random() * 400).then(resume));
+        }
+      }
+      t.diagnostic(`${kills} kills, ${stops} stops`);
+      await Promise.all(resumed);
+      for (const child of children) await stage.ends(child);
+      const verdict = stage.assertKept();
+      assert.equal(verdict.handled, MESSAGES);
+      assert.equal(verdict.processed, MESSAGES);
+    });
+  }
+});
+
+function isRunning({ process }) {
+  return process.exitCode === null && process.signalCode === null;
+}
