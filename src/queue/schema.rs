@@ -218,16 +218,16 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 /// Makes sure of the SQLite that runs, which need not be the one that was compiled against.
 pub(super) fn require_version() -> Result<()> {
-    let found = rusqlite::version_number();
+    check_version(rusqlite::version_number(), rusqlite::version())
+}
+
+fn check_version(found: i32, name: &str) -> Result<()> {
     if found >= SQLITE_VERSION_MIN {
         return Ok(());
     }
     Err(Error::rule(
         Code::Internal,
-        format!(
-            "SQLite {} may lose commits; at least 3.51.3 is needed.",
-            rusqlite::version()
-        ),
+        format!("SQLite {name} may lose commits; at least 3.51.3 is needed."),
     ))
 }
 
@@ -260,4 +260,18 @@ pub(super) fn pragmas() -> [(&'static str, i64); 17] {
         ("checkpoint_fullfsync", 1),
         ("threads", 0),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sqlite_that_may_lose_commits_is_refused() {
+        require_version().expect("the bundled one is newer");
+        check_version(SQLITE_VERSION_MIN, "3.51.3").expect("the bug is mended there");
+        let error = check_version(SQLITE_VERSION_MIN - 1, "3.51.2").unwrap_err();
+        assert_eq!(error.code(), "ERR_IPC_INTERNAL");
+        assert!(error.to_string().contains("3.51.2"), "{error}");
+    }
 }
