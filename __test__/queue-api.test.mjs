@@ -182,6 +182,7 @@ describe('after close', () => {
     cleanup: [],
     claim: [],
     complete: [claim],
+    completeMany: [[claim]],
     fail: [claim, new Error('x')],
     release: [claim],
     extend: [claim],
