@@ -7,12 +7,14 @@ import { deafen, point, say, settings, sleep } from './program.mjs';
 const { dbPath, ledgerPath, how = 'claims', limit = 20, leaseMs, handlerMs = 0 } = settings;
 const queue = new SQLiteQueue({ dbPath, busyTimeoutMs: 10_000 });
 const ledger = new HandlerLedger(ledgerPath);
+const handled = new Set();
 let attempts = 0;
 
 async function handle(message, attempt) {
   point('begun');
   if (handlerMs > 0) await sleep(handlerMs);
   ledger.handled(message, { via: 'queue', attempt });
+  handled.add(message.id);
   point('handled');
 }
 
@@ -58,7 +60,13 @@ const ways = {
       pollInterval: 50,
       onMessage: (message) => handle(message),
     });
-    poller.on('error', (error) => say({ error: String(error) }));
+    poller.on('error', (error, { message }) => {
+      // A machine that is busy may starve a process for longer than a lease, without a signal.
+      if (error.code === 'ERR_IPC_STALE_CLAIM' && handled.has(message?.id)) {
+        ledger.settled(message.id, false);
+      }
+      say({ error: String(error) });
+    });
     await poller.start();
     while (!isEmpty()) await sleep(20);
     await poller.stop();
