@@ -4,7 +4,8 @@
 //! [`Reactor::next_deadline`] has passed, then calls [`Reactor::poll`]. All sources are
 //! edge-triggered: whoever is told that a source is ready has to use it until it would block.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -28,6 +29,33 @@ impl Key {
     /// The key behind a number from the other side. Anything that was not a key finds nothing.
     pub fn from_number(number: f64) -> Self {
         Key(number as u64)
+    }
+}
+
+/// A map by key. Its hash is quick and guards against nothing: no peer can choose a key.
+pub type KeyMap<Value> = HashMap<Key, Value, BuildHasherDefault<KeyHasher>>;
+/// A set of keys; see [`KeyMap`].
+pub type KeySet = HashSet<Key, BuildHasherDefault<KeyHasher>>;
+
+/// The hash of [`KeyMap`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    /// Multiplies by the golden ratio: keys follow each other, their hashes then lie far apart,
+    /// both in the low bits, which choose the place in a map, and in the high ones.
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -58,7 +86,7 @@ pub struct Reactor {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
-    deadlines: HashMap<Key, Instant>,
+    deadlines: KeyMap<Instant>,
     by_time: BTreeSet<(Instant, Key)>,
 }
 
@@ -72,7 +100,7 @@ impl Reactor {
             poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             waker,
-            deadlines: HashMap::new(),
+            deadlines: KeyMap::default(),
             by_time: BTreeSet::new(),
         })
     }

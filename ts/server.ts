@@ -307,6 +307,8 @@ class Run implements Endpoint {
   #running = 0;
   #starting = false;
   readonly #settledIn = new Set<Connection>();
+  /** What the addon is told of them, see `NativeHub.settle`; kept because it is told so often. */
+  #settlements = new Float64Array(2);
   #onStopped: (() => void) | undefined;
   #counts = { malformed: 0, handlerErrors: 0, unhandled: 0 };
   /** The addon's counters at the end, when it has forgotten the server. */
@@ -423,7 +425,7 @@ class Run implements Endpoint {
       let number = runs[at + 2] as number;
       const step = number === 0 ? 0 : 1;
       if (connection === undefined) {
-        nativeHub().settle(this.#key, runs[at] as number, end - next);
+        nativeHub().settle(this.#key, Float64Array.of(runs[at] as number, end - next), 2);
         next = end;
         continue;
       }
@@ -548,16 +550,21 @@ class Run implements Endpoint {
   }
 
   readonly #tellSettled = (): void => {
+    const room = 2 * this.#settledIn.size;
+    if (this.#settlements.length < room) this.#settlements = new Float64Array(2 * room);
+    const settlements = this.#settlements;
+    let length = 0;
     for (const connection of this.#settledIn) {
       const news = connection.acks?.take();
       if (news !== undefined && this.#connections.has(connection.id)) connection.outbox.post(news);
       connection.outbox.flush();
-      const { settled } = connection;
+      settlements[length++] = connection.id;
+      settlements[length++] = connection.settled;
       connection.settled = 0;
-      // After the end of the stop nobody counts any more.
-      if (this.#final === undefined) nativeHub().settle(this.#key, connection.id, settled);
     }
     this.#settledIn.clear();
+    // After the end of the stop nobody counts any more.
+    if (this.#final === undefined) nativeHub().settle(this.#key, settlements, length);
   };
 }
 

@@ -184,11 +184,17 @@ impl NativeHub {
         self.event_loop.with_hub(|hub| hub.release_paths())
     }
 
+    /// Says how many messages of which connections are done: connection, count, and so on, in
+    /// the first `length` elements.
     #[napi(catch_unwind)]
-    pub fn settle(&self, server: f64, connection: f64, count: u32) -> errors::Result<()> {
-        let (server, connection) = (Key::from_number(server), Key::from_number(connection));
-        self.event_loop
-            .with_hub(|hub| hub.settle(server, connection, count))
+    pub fn settle(&self, server: f64, settled: &[f64], length: u32) -> errors::Result<()> {
+        let server = Key::from_number(server);
+        let settled = settled.get(..length as usize).unwrap_or(settled);
+        self.event_loop.with_hub(|hub| {
+            for pair in settled.chunks_exact(2) {
+                hub.settle(server, Key::from_number(pair[0]), pair[1] as u32);
+            }
+        })
     }
 
     #[napi(catch_unwind)]
@@ -466,8 +472,16 @@ impl List {
 
     fn number(&mut self, number: f64) -> errors::Result<()> {
         let mut value = std::ptr::null_mut();
+        let whole = number as i32;
         // SAFETY: as in `new`.
-        check(unsafe { sys::napi_create_double(self.env, number, &raw mut value) })?;
+        check(unsafe {
+            // V8 keeps short integers in the array itself, others on its heap.
+            if f64::from(whole) == number {
+                sys::napi_create_int32(self.env, whole, &raw mut value)
+            } else {
+                sys::napi_create_double(self.env, number, &raw mut value)
+            }
+        })?;
         self.push(value)
     }
 

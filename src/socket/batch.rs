@@ -11,9 +11,7 @@
 //! does not parse, or a separator is not where it has to be, and the reader falls back to
 //! parsing the frames one by one.
 
-use std::collections::HashMap;
-
-use crate::reactor::Key;
+use crate::reactor::{Key, KeyMap};
 
 /// Text after which a batch is handed over and a new one is begun, in bytes. A longer single
 /// frame makes a batch of its own. V8 gives longer strings pages of their own, fresh ones from the
@@ -96,7 +94,7 @@ impl Batch {
     }
 
     /// The batch of `owner`, which is made when there is none.
-    pub fn of(batches: &mut HashMap<Key, Batch>, owner: Key, separator: Separator) -> &mut Self {
+    pub fn of(batches: &mut KeyMap<Batch>, owner: Key, separator: Separator) -> &mut Self {
         batches
             .entry(owner)
             .or_insert_with(|| Batch::new(separator))

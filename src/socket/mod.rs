@@ -13,7 +13,7 @@ mod link;
 mod path;
 mod server;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ pub use server::{ServerOptions, ServerStats};
 use crate::error::{Code, Error, Result};
 use crate::frame;
 use crate::limits;
-use crate::reactor::{Key, Reactor, Signal};
+use crate::reactor::{Key, KeyMap, KeySet, Reactor, Signal};
 use batch::Batch;
 use client::Client;
 use link::Link;
@@ -148,13 +148,13 @@ enum Until {
 pub struct Hub {
     reactor: Reactor,
     separator: Separator,
-    servers: HashMap<Key, Server>,
-    peers: HashMap<Key, Peer>,
-    clients: HashMap<Key, Client>,
-    batches: HashMap<Key, Batch>,
+    servers: KeyMap<Server>,
+    peers: KeyMap<Peer>,
+    clients: KeyMap<Client>,
+    batches: KeyMap<Batch>,
     /// Connections that have more to do than their last turn allowed.
     again: VecDeque<Key>,
-    in_again: HashSet<Key>,
+    in_again: KeySet,
     /// The read buffer that idle connections share.
     spare: Vec<u8>,
     signals: Vec<Signal>,
@@ -173,12 +173,12 @@ impl Hub {
         Ok(Hub {
             reactor,
             separator: Separator::random(),
-            servers: HashMap::new(),
-            peers: HashMap::new(),
-            clients: HashMap::new(),
-            batches: HashMap::new(),
+            servers: KeyMap::default(),
+            peers: KeyMap::default(),
+            clients: KeyMap::default(),
+            batches: KeyMap::default(),
             again: VecDeque::new(),
-            in_again: HashSet::new(),
+            in_again: KeySet::default(),
             spare: Vec::new(),
             signals: Vec::new(),
             foreign: Vec::new(),
@@ -421,8 +421,8 @@ impl Hub {
 
 /// The established connection of a peer or client.
 fn link_of<'a>(
-    peers: &'a mut HashMap<Key, Peer>,
-    clients: &'a mut HashMap<Key, Client>,
+    peers: &'a mut KeyMap<Peer>,
+    clients: &'a mut KeyMap<Client>,
     key: Key,
 ) -> Option<&'a mut Link> {
     match peers.get_mut(&key) {

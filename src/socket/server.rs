@@ -1,6 +1,6 @@
 //! The accepting side: who is let in, how much of each connection is read, and how it ends.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::{Event, Hub, Until, check_text};
 use crate::error::{Code, Error, Result};
 use crate::frame;
 use crate::limits;
-use crate::reactor::Key;
+use crate::reactor::{Key, KeySet};
 use crate::validate::{self, Dialect, QUEUE_MESSAGE, Refusal};
 
 /// Connections accepted in one turn, so that a flood of them does not hold the loop.
@@ -96,7 +96,7 @@ pub(super) struct Server {
     pub(super) stats: ServerStats,
     /// `None` once the server stops.
     listening: Option<(BoundSocket, UnixListener)>,
-    peers: HashSet<Key>,
+    peers: KeySet,
     stalled: VecDeque<Key>,
     /// [`Event::Stopped`] is under way; only the counters are still of use.
     pub(super) stopped: bool,
@@ -134,7 +134,7 @@ impl Hub {
             options,
             stats: ServerStats::default(),
             listening: Some((bound, listener)),
-            peers: HashSet::new(),
+            peers: KeySet::default(),
             stalled: VecDeque::new(),
             stopped: false,
         };
