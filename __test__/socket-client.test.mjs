@@ -348,6 +348,35 @@ test('what waits for a server that does not read is bounded', async (t) => {
   await until(() => peers[0].frames.length === taken, 'what was taken');
 });
 
+test('a burst over many clients does not wait for the end of the tick as a whole', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const { server } = await listen(t, { socketPath: path });
+  const received = [];
+  server.setMessageHandler((message) => void received.push(message));
+  const clients = [];
+  while (clients.length < 20) clients.push((await connected(t, { socketPath: path })).client);
+  const sent = () => clients.reduce((sum, client) => sum + client.stats().messagesSent, 0);
+  const text = 'x'.repeat(1_000);
+  const outcomes = [];
+  const send = (count) => {
+    for (const [by, client] of clients.entries()) {
+      for (let n = 0; n < count; n++) outcomes.push(client.send({ by, n, text }));
+    }
+  };
+  send(1);
+  assert.equal(sent(), 0);
+  await Promise.all(outcomes);
+  send(20);
+  assert.ok(sent() > clients.length, 'some left before the end of the tick');
+  assert.ok(sent() < 21 * clients.length, 'the last of them wait for it');
+  await Promise.all(outcomes);
+  await until(() => received.length === 21 * clients.length, 'all messages');
+  for (const by of clients.keys()) {
+    const numbers = received.filter((message) => message.by === by).map(({ n }) => n);
+    assert.deepEqual(numbers, [0, ...Array(20).keys()]);
+  }
+});
+
 test('options are checked', () => {
   const socketPath = '/tmp/x';
   for (const config of [

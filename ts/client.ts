@@ -1,5 +1,6 @@
 import { AckSender, type SocketLevel, type Unacknowledged } from './ack-sender.js';
 import { MARK } from './acknowledgements.js';
+import { pace } from './burst.js';
 import { Emitter } from './emitter.js';
 import { abortReason, DeliveryError, fromNative, IpcError, invalidArgument } from './errors.js';
 import { attach, detach, type Endpoint, KeepAlive, nativeHub, separator } from './event-loop.js';
@@ -258,9 +259,13 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
   send(message: unknown, options: SendOptions & { ack: true }): Promise<SendReceipt>;
   send(message: unknown, options?: SendOptions): Promise<unknown> {
     if (options?.ack === true) return this.#sendAcknowledged(message, options);
-    if (!this.#connected || this.#outbox === undefined) return Promise.reject(notConnected());
+    const outbox = this.#outbox;
+    if (!this.#connected || outbox === undefined) return Promise.reject(notConnected());
     try {
-      return this.#outbox.send(stringify(message, this.#maxFrameBytes));
+      const text = stringify(message, this.#maxFrameBytes);
+      const sent = outbox.send(text);
+      pace(outbox, text.length);
+      return sent;
     } catch (error) {
       return Promise.reject(error);
     }
@@ -342,8 +347,11 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     this.#listen();
     const requests = this.#requests;
     const ask = () => {
-      if (this.#outbox === undefined) throw notConnected();
-      return requests.reply(id, timeoutMs, signal, this.#outbox.send(frame));
+      const outbox = this.#outbox;
+      if (outbox === undefined) throw notConnected();
+      const sent = outbox.send(frame);
+      pace(outbox, frame.length);
+      return requests.reply(id, timeoutMs, signal, sent);
     };
     if (attempts === 1) {
       requests.checkFree(id);
