@@ -88,6 +88,7 @@ describe('the tarball', RUN_IN_PARALLEL, () => {
       /^features\/(unix-socket|sqlite-queue|runtime-database|hybrid)\/index\.(js|mjs|d\.ts|d\.mts)$/,
       /^index\.(js|mjs|d\.ts|d\.mts)$/,
       /^docs\/[\w-]+\.md$/,
+      /^bench\/results\/[\w-]+\.svg$/,
       /^(README|CHANGELOG|SECURITY)\.md$/,
       /^(LICENSE|package\.json)$/,
     ];
