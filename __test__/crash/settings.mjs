@@ -16,7 +16,7 @@ function setting(name, short, long) {
 const SEED = setting('SEED', 1, 1 + Math.floor(Math.random() * 2 ** 31));
 
 /** How often each of the random tests kills, all its processes together. */
-export const KILLS = setting('KILLS', 20, 1_000);
+export const KILLS = setting('KILLS', 20, 300);
 
 /** Messages of each test that drains a queue. */
 export const MESSAGES = setting('MESSAGES', 4_000, 100_000);
