@@ -584,7 +584,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     let stalled: Publication | undefined;
     for (const publication of this.#pending) {
       if (now >= publication.deadline) {
-        this.#timeOut(publication);
+        this.#fail(publication, publication.failure ?? timeOut(this.#timeoutMs));
       } else if (publication.place === Place.Queue) {
         next = Math.min(next, publication.deadline);
         // All that follow have a later one.
@@ -618,14 +618,6 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     }
     if (next < Number.POSITIVE_INFINITY) this.#schedule(next);
     if (this.#pending.size === 0 && this.#outside.size === 0) this.#onEmpty?.();
-  }
-
-  #timeOut(publication: Publication): void {
-    // A commit that is under way cannot be called back.
-    if (publication.place === Place.Queue && publication.failure === undefined) {
-      publication.isStoredPerhaps = true;
-    }
-    this.#fail(publication, publication.failure ?? timeOut(this.#timeoutMs));
   }
 }
 

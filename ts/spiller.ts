@@ -31,7 +31,6 @@ export class Spiller {
   #batch: Publication[] = [];
   /** Those whose turn comes after the wait. */
   #again: Publication[] = [];
-  #underWay = 0;
   #failuresInRow = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #flush = (): void => this.#begin();
@@ -65,20 +64,17 @@ export class Spiller {
     this.#batch = [];
     if (batch.length === 0) return;
     const outcomes = this.#store.store(batch.map(({ text }) => text));
-    this.#underWay += batch.length;
     for (const [index, outcome] of outcomes.entries()) {
       const publication = batch[index] as Publication;
-      // Whoever runs out of time before the answer cannot know it.
+      // Whoever runs out of time before the answer cannot know it: a commit is not called back.
       const { isStoredPerhaps } = publication;
       publication.isStoredPerhaps = true;
       outcome.then(
         () => {
-          this.#underWay--;
           this.#failuresInRow = 0;
           this.#host.stored(publication);
         },
         (error: IpcError) => {
-          this.#underWay--;
           publication.isStoredPerhaps = isStoredPerhaps;
           this.#failed(publication, error);
         },
