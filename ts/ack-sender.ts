@@ -189,6 +189,7 @@ export class AckSender {
       this.#watch();
     }
     this.#outbox.post(message.text + MARK);
+    this.#outbox.hasten();
   }
 
   /** The outbox has offered everything to the kernel. */

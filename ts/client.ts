@@ -351,6 +351,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       if (outbox === undefined) throw notConnected();
       const sent = outbox.send(frame);
       pace(outbox, frame.length);
+      outbox.hasten();
       return requests.reply(id, timeoutMs, signal, sent);
     };
     if (attempts === 1) {
