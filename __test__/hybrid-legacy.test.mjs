@@ -46,6 +46,16 @@ test('a server that sends no replies: received, and its frames mean the same', a
   assert.deepEqual([events, stored(where)], [[], []]);
 });
 
+test('what waits for room is not taken for read together with what made it', async (t) => {
+  const where = paths(t);
+  const texts = await oldServer(t, where);
+  const { publisher } = publisherOf(t, { ...where, spillAfterMs: 30_000, maxPending: 1 });
+  for (const { level } of await publisher.publishMany(messages(2).slice(0, 2))) {
+    assert.equal(level, 'received');
+  }
+  assert.equal(texts.length, 2);
+});
+
 test('the same server is passed over where that is not enough', async (t) => {
   const where = paths(t);
   await oldServer(t, where);

@@ -173,6 +173,42 @@ test('one message that hangs does not keep the others off the socket', async (t)
   assert.equal((await publisher.publish(message('after'))).via, 'socket');
 });
 
+test('after a silence as many messages are under way as before', async (t) => {
+  const where = paths(t);
+  let gate = deferred();
+  let running = 0;
+  let most = 0;
+  const { seen } = await serverOf(t, where, async () => {
+    running++;
+    most = Math.max(most, running);
+    await gate.promise;
+    running--;
+  });
+  const { publisher } = publisherOf(t, { ...where, spillAfterMs: 50 });
+  // More than the window holds: what was stored meanwhile must not count for ever.
+  const long = (id) => message(id, { payload: 'x'.repeat(1_000_000) });
+  const silent = await publisher.publishMany(Array.from({ length: 20 }, (_, n) => long(`s${n}`)));
+  assert.ok(silent.every(({ via }) => via === 'queue'));
+  const recovered = once(publisher, 'recovered');
+  gate.resolve();
+  await recovered;
+  gate = deferred();
+  most = 0;
+  const before = seen.length;
+  const small = publisher.publishMany(Array.from({ length: 10 }, (_, n) => message(`m${n}`)));
+  await until(() => seen.length === before + 10);
+  assert.equal(most, 10);
+  gate.resolve();
+  await small;
+});
+
+test('there is time to store a message, however the two times are set', async (t) => {
+  const where = paths(t);
+  await serverOf(t, where, () => new Promise(() => {}));
+  const { publisher } = publisherOf(t, { ...where, timeoutMs: 400, spillAfterMs: 60_000 });
+  assert.equal((await publisher.publish(message('a'))).via, 'queue');
+});
+
 test("durability 'always' stores first, and does not use the socket", async (t) => {
   const where = paths(t);
   const { server, seen } = await serverOf(t, where);

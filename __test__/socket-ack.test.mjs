@@ -364,3 +364,45 @@ test('an unsound server cannot confuse the client', async (t) => {
   await until(() => client.stats().messagesReceived === controls.length);
   assert.equal(client.isConnected(), true);
 });
+
+test('a server whose handlers are all busy still says that it acknowledges', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock'), highWaterMark: 1 });
+  const gate = deferred();
+  const seen = [];
+  server.setMessageHandler(({ n }) => {
+    seen.push(n);
+    return gate.promise;
+  });
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  // The marked message waits behind a plain one, read and not handed over.
+  await client.send({ n: 1 });
+  const sent = client.send({ n: 2 }, { ack: true, timeoutMs: 600 });
+  await assert.rejects(sent, { code: 'ERR_IPC_NOT_ACKNOWLEDGED', indeterminate: true });
+  assert.deepEqual(seen, [1]);
+  gate.resolve();
+  assert.deepEqual(await client.send({ n: 3 }, { ack: true }), { level: 'handled' });
+  assert.deepEqual(seen, [1, 2, 3]);
+});
+
+test('an old server whose first reply comes late is waited for from then on', async (t) => {
+  const path = folder(t);
+  const replies = [];
+  await plainServer(t, path('ipc.sock'), (socket) => {
+    const frames = collect(socket);
+    socket.on('data', () => {
+      for (const text of frames.splice(0)) {
+        const { id } = JSON.parse(text);
+        replies.push(() => socket.write(json({ id, success: true })));
+      }
+    });
+  });
+  const { client, messages } = await connected(t, { socketPath: path('ipc.sock') });
+  assert.deepEqual(await client.send({ id: 'a' }, { ack: true }), { level: 'received' });
+  replies.shift()();
+  await until(() => messages.length === 1);
+  const sent = client.send({ id: 'b' }, { ack: true });
+  await until(() => replies.length === 1);
+  replies.shift()();
+  assert.deepEqual(await sent, { level: 'handled' });
+});

@@ -126,6 +126,10 @@ limits! {
     /// Keys that one such look asks for.
     pub const ORDER_POLL_KEYS: u32 = 1_000;
 
+    /// Stored messages whose ids a publisher with `orderKey` keeps. With more, every key counts as
+    /// having messages in the queue until those that are there are handled.
+    pub const ORDER_IDS_MAX: u32 = 65_536;
+
     /// Handlers of a hybrid consumer that run at once.
     pub const CONSUMER_CONCURRENCY: u32 = 64;
 

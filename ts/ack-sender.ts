@@ -12,8 +12,10 @@ export type SocketLevel = 'handled' | 'received';
 
 /** A message that waits for its acknowledgement. Exactly one of its methods is called, once. */
 export interface Unacknowledged {
-  /** Its JSON text. */
+  /** Its JSON text, which may be given up once it has left. */
   readonly text: string;
+  /** The length of that text. */
+  readonly length: number;
   /** What a server without acknowledgements would answer to. */
   readonly id: unknown;
   /** Its number on the connection; 0 as long as not a byte of it has left. Set by the sender. */
@@ -70,6 +72,8 @@ export class AckSender {
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** How often in a row it was seen that the server has read everything. */
   #readLooks = 0;
+  /** Ids of the last messages that a silent server is known to have read. */
+  #received: ReadonlySet<unknown> = new Set();
   #ended = false;
   #onIdle: (() => void) | undefined;
 
@@ -123,9 +127,14 @@ export class AckSender {
 
   /** Takes a reply, which is all that an old server says. False if it is none of ours. */
   takeReply(reply: unknown): boolean {
-    if (this.#peer === 'acknowledging' || this.#byId.size === 0) return false;
+    if (this.#peer === 'acknowledging') return false;
     if (typeof reply !== 'object' || reply === null) return false;
     const { id, success, error } = reply as Record<string, unknown>;
+    if (this.#peer === 'silent' && this.#received.has(id)) {
+      // It only took its time. From here on its replies are waited for.
+      this.#peer = 'replying';
+      return true;
+    }
     const message = this.#byId.get(id);
     if (message === undefined) return false;
     // A server that acknowledges says so before it replies.
@@ -157,13 +166,12 @@ export class AckSender {
     this.#onIdle?.();
   }
 
-  #hasRoom({ text }: Unacknowledged): boolean {
+  #hasRoom({ length }: Unacknowledged): boolean {
     if (this.#unsettled === 0) return true;
     // What such a server has read is known only when it has read everything.
     if (this.#peer === 'silent') return false;
     return (
-      this.#unsettled < this.#window &&
-      this.#unsettledLength + text.length <= limits.ackWindowLength
+      this.#unsettled < this.#window && this.#unsettledLength + length <= limits.ackWindowLength
     );
   }
 
@@ -183,7 +191,7 @@ export class AckSender {
     message.number = ++this.#last;
     this.#sent.push(message);
     this.#unsettled++;
-    this.#unsettledLength += message.text.length;
+    this.#unsettledLength += message.length;
     if (this.#peer !== 'acknowledging') {
       if (message.id) this.#byId.set(message.id, message);
       this.#watch();
@@ -271,7 +279,7 @@ export class AckSender {
 
   #forget(message: Unacknowledged): void {
     this.#unsettled--;
-    this.#unsettledLength -= message.text.length;
+    this.#unsettledLength -= message.length;
     if (this.#byId.size > 0 && this.#byId.get(message.id) === message) {
       this.#byId.delete(message.id);
     }
@@ -303,12 +311,17 @@ export class AckSender {
       if (this.#readLooks < limits.helloTimeoutMs / limits.helloPollMs) return;
       this.#peer = 'silent';
     }
-    for (let at = this.#from; at < this.#sent.length; at++) {
+    // Not what is written meanwhile: whoever is told may send the next one.
+    const end = this.#from + this.#unoffered - this.#base;
+    const received = new Set<unknown>();
+    for (let at = this.#from; at < end; at++) {
       const message = this.#sent[at];
       // A server that replies does so only to messages with an id.
       if (message === undefined || (this.#peer === 'replying' && message.id)) continue;
+      if (message.id) received.add(message.id);
       this.#finish(message)?.acknowledged('received');
     }
+    if (received.size > 0) this.#received = received;
     this.#trim();
     this.#sendHeld();
   }

@@ -619,6 +619,8 @@ class Send implements Unacknowledged {
   readonly #reject: (error: unknown) => void;
   readonly #timer: ReturnType<typeof setTimeout>;
 
+  readonly length: number;
+
   constructor(
     readonly text: string,
     readonly id: unknown,
@@ -626,6 +628,7 @@ class Send implements Unacknowledged {
     resolve: (receipt: SendReceipt) => void,
     reject: (error: unknown) => void,
   ) {
+    this.length = text.length;
     this.#resolve = resolve;
     this.#reject = reject;
     this.#timer = setTimeout(() => {

@@ -24,7 +24,7 @@ import {
   PublishManyError,
 } from './publisher-types.js';
 import { SQLiteQueue } from './queue.js';
-import { Spiller } from './spiller.js';
+import { isFinal, Spiller } from './spiller.js';
 import type { DeadlineOptions } from './types.js';
 
 type Mode = HybridPublisherStats['mode'];
@@ -108,6 +108,8 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     const count = { min: 1, max: 2 ** 32 - 1 };
     this.#spillAfterMs = wholeNumber('spillAfterMs', config.spillAfterMs, limits.spillAfterMs, ms);
     this.#timeoutMs = wholeNumber('timeoutMs', config.timeoutMs, limits.publishTimeoutMs, ms);
+    // There has to be time to store it.
+    this.#spillAfterMs = Math.min(this.#spillAfterMs, Math.ceil(this.#timeoutMs / 2));
     this.#maxPending = wholeNumber('maxPending', config.maxPending, limits.publishedMax, count);
     this.#maxPendingLength = wholeNumber(
       'maxPendingLength',
@@ -270,12 +272,16 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     if (records.length === 0) return;
     try {
       this.#store.storeNow(records);
-    } catch {
-      // One of them is to blame, or nothing can be stored: then nobody is left to be told.
+    } catch (error) {
+      // If one of them is to blame, the others need not suffer. Otherwise nothing can be stored,
+      // and nobody is left to be told.
+      if (!isFinal(error)) return;
       for (const record of records) {
         try {
           this.#store.storeNow([record]);
-        } catch {}
+        } catch (error) {
+          if (!isFinal(error)) return;
+        }
       }
     }
   }
@@ -318,7 +324,11 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     if (this.#pending.size === 0) this.#keepAlive.active = true;
     this.#pending.add(publication);
     this.#pendingLength += publication.text.length;
-    publication.spillAt = now + this.#spillAfterMs;
+    // Whatever waited for room still has to have the time to be stored.
+    publication.spillAt = Math.min(
+      now + this.#spillAfterMs,
+      Math.max(now, publication.deadline - this.#spillAfterMs),
+    );
     this.#route(publication, now);
   }
 
@@ -466,6 +476,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     const { id, key, number, isStoredPerhaps } = publication;
     const indeterminate = number > 0 || isStoredPerhaps;
     publication.isAbandoned = true;
+    if (publication === this.#probe && number === 0) this.#probe = undefined;
     this.#leave(publication);
     if (key !== undefined) this.#order?.remove(key, id);
     this.#counts.rejected++;

@@ -28,6 +28,7 @@ interface Limits {
   readonly publisherReconnectDelayMsMax: number;
   readonly orderPollMs: number;
   readonly orderPollKeys: number;
+  readonly orderIdsMax: number;
   readonly sendBatchSize: number;
   readonly flushIntervalMs: number;
   readonly bufferedItemsMax: number;

@@ -149,7 +149,7 @@ export class MessageIntake {
     if (id === undefined) return this.#admit(new Job(this, message, info, undefined, undefined));
     const key = keyOf(id);
     const job = new Job(this, message, info, id, key);
-    if (this.#gate.knows(key)) return this.#dropKnown(job, id);
+    if (this.#gate.knows(key) || this.#log?.owes(id)) return this.#dropKnown(job, id);
     const flight = this.#gate.flightOf(key);
     if (flight !== undefined) return DuplicateGate.outcomeOf(flight).then(() => this.#drop(job));
     return this.#log === undefined ? this.#admit(job) : this.#lookUp(this.#log, job, id, key);

@@ -16,6 +16,8 @@ export class OrderBacklog {
   readonly #keys = new Map<string, Ids>();
   /** The newest row that was there before us, whose keys nobody knows; 0 when all are handled. */
   #before: number;
+  /** Ids in all the sets of stored ones. */
+  #storedCount = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(store: DeliveryStore) {
@@ -43,7 +45,25 @@ export class OrderBacklog {
   /** It is there. */
   stored(key: string, id: string): void {
     const ids = this.#keys.get(key);
-    if (ids?.storing.delete(id)) ids.stored.add(id);
+    if (!ids?.storing.delete(id)) return;
+    ids.stored.add(id);
+    this.#storedCount++;
+    if (this.#storedCount > limits.orderIdsMax) this.#forgetIds();
+  }
+
+  /** Until all that is there now is handled, every key counts as having messages there. */
+  #forgetIds(): void {
+    try {
+      this.#before = this.#store.newestPending();
+    } catch {
+      // The file is busy: the next message tries again.
+      return;
+    }
+    for (const [key, ids] of this.#keys) {
+      ids.stored.clear();
+      this.#dropIfEmpty(key, ids);
+    }
+    this.#storedCount = 0;
   }
 
   /** It did not get there, or was handled meanwhile. */
@@ -51,7 +71,7 @@ export class OrderBacklog {
     const ids = this.#keys.get(key);
     if (ids === undefined) return;
     ids.storing.delete(id);
-    ids.stored.delete(id);
+    if (ids.stored.delete(id)) this.#storedCount--;
     this.#dropIfEmpty(key, ids);
   }
 
@@ -97,9 +117,16 @@ export class OrderBacklog {
       this.#keys.delete(key);
       this.#keys.set(key, ids);
       if (pending.has(id)) continue;
-      const left = [...ids.stored];
+      // A part of them at a time: the look holds the event loop.
+      const left: string[] = [];
+      for (const id of ids.stored) {
+        left.push(id);
+        if (left.length === limits.orderPollKeys) break;
+      }
       const still = new Set(this.#store.pendingAmong(left));
-      for (const other of left) if (!still.has(other)) ids.stored.delete(other);
+      for (const other of left) {
+        if (!still.has(other) && ids.stored.delete(other)) this.#storedCount--;
+      }
       this.#dropIfEmpty(key, ids);
     }
   }

@@ -65,6 +65,7 @@ export class Publication implements Unacknowledged {
   isStoredPerhaps = false;
   /** It was the first to be sent after the consumer fell silent. */
   isProbe = false;
+  readonly length: number;
   readonly #host: PublicationHost;
 
   constructor(
@@ -80,6 +81,7 @@ export class Publication implements Unacknowledged {
     readonly reject: (error: unknown) => void,
   ) {
     this.#host = host;
+    this.length = text.length;
   }
 
   acknowledged(level: SocketLevel): void {

@@ -7,7 +7,10 @@ export interface HybridPublisherConfig {
   socketPath: string;
   /** The queue's file, which the consumer polls. */
   dbPath: string;
-  /** Wait for an acknowledgement before the message is stored. Default 1000. */
+  /**
+   * Wait for an acknowledgement before the message is stored; at most half of `timeoutMs`. Default
+   * 1000.
+   */
   spillAfterMs?: number | undefined;
   /** Time within which `publish()` settles. Default 10000. */
   timeoutMs?: number | undefined;

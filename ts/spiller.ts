@@ -12,7 +12,7 @@ export interface SpillerHost {
   failed(error: IpcError, waitMs: number): void;
 }
 
-/** What no further attempt would change. */
+/** Codes of failures for which a message is to blame, and a closed queue. */
 const FINAL = new Set([
   'ERR_IPC_ID_CONFLICT',
   'ERR_IPC_INVALID_ARGUMENT',
@@ -83,7 +83,7 @@ export class Spiller {
   }
 
   #failed(publication: Publication, error: IpcError): void {
-    if (FINAL.has(error.code) || error.code.startsWith('SQLITE_CONSTRAINT')) {
+    if (isFinal(error)) {
       this.#host.unstorable(publication, error);
       return;
     }
@@ -104,6 +104,12 @@ export class Spiller {
     }, waitMs);
     this.#host.failed(error, waitMs);
   }
+}
+
+/** Whether it is the message's own fault, which no further attempt would change. */
+export function isFinal(error: unknown): boolean {
+  const code = String((error as { code?: unknown } | null)?.code);
+  return FINAL.has(code) || code.startsWith('SQLITE_CONSTRAINT');
 }
 
 const SETTLED = Promise.resolve();

@@ -227,6 +227,18 @@ impl Link {
         )
     }
 
+    /// Whether a marked frame is among the complete ones that wait to be taken.
+    pub fn holds_marked(&self, frame_bytes_max: u32) -> bool {
+        let mut at = self.begin;
+        while let Ok(Front::Frame(body)) = frame::front(&self.inbound[at..], frame_bytes_max) {
+            if frame::is_marked(body) {
+                return true;
+            }
+            at += HEADER_BYTES + body.len();
+        }
+        false
+    }
+
     /// Frames taken with [`Link::next_frame`] so far.
     pub fn frames(&self) -> u64 {
         self.frames

@@ -115,6 +115,8 @@ pub(super) struct Peer {
     watched_frame: Option<u64>,
     /// Marked frames received.
     marked: u64,
+    /// Whether the client knows that they are acknowledged.
+    is_greeted: bool,
 }
 
 impl Hub {
@@ -323,6 +325,7 @@ impl Hub {
             draining: false,
             watched_frame: None,
             marked: 0,
+            is_greeted: false,
         };
         self.peers.insert(connection, peer);
         self.push_event(
@@ -437,6 +440,11 @@ impl Hub {
             if server.stats.in_flight >= server.options.high_water_mark {
                 peer.stalled = true;
                 server.stalled.push_back(key);
+                // A client that finds its bytes read has to find the greeting too, although the
+                // marked frame waits behind others.
+                if !peer.is_greeted && peer.link.holds_marked(server.options.frame_bytes_max) {
+                    self.greet(key);
+                }
                 return Ok(false);
             }
             let Some(frame) = peer.link.next_frame(server.options.frame_bytes_max)? else {
@@ -478,8 +486,8 @@ impl Hub {
         }
     }
 
-    /// Tells a client that marked its first frame what acknowledgements it may expect. In the very
-    /// turn that read the frame: a client that finds its bytes read and no greeting behind them
+    /// Tells a client that marked its first frame what acknowledgements it may expect, once. In the
+    /// very turn that read the frame: a client that finds its bytes read and no greeting behind them
     /// takes the server for one that knows no acknowledgements.
     fn greet(&mut self, key: Key) {
         let Some(peer) = self.peers.get_mut(&key) else {
@@ -488,6 +496,9 @@ impl Hub {
         let Some(server) = self.servers.get(&peer.server) else {
             return;
         };
+        if std::mem::replace(&mut peer.is_greeted, true) {
+            return;
+        }
         let options = &server.options;
         let hello = serde_json::json!({
             "version": ACKNOWLEDGEMENT_VERSION,
