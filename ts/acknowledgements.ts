@@ -19,6 +19,15 @@ export interface Hello {
 /** A frame that was not handled: its number, a code, and the reason for people. */
 export type Refusal = [number: number, code: string, text: string];
 
+/** Where an error that a handler throws has the code that the sender is told. @internal */
+export const refusalCode: unique symbol = Symbol('refusalCode');
+
+/** The code under which a message is refused whose handler threw this. */
+export function refusalCodeOf(thrown: unknown): string {
+  const known = thrown instanceof Error && (thrown as { [refusalCode]?: string })[refusalCode];
+  return known || 'ERR_IPC_HANDLER_FAILED';
+}
+
 /** The content of a control frame. */
 export interface Control {
   hello?: Hello;

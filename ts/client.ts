@@ -646,7 +646,9 @@ class Send implements Unacknowledged {
   }
 
   refused(error: IpcError): void {
-    this.#fail(error, false);
+    // Handled, but the consumer could not write that down.
+    const isHandled = (error.cause as IpcError | undefined)?.code === 'ERR_IPC_NOT_RECORDED';
+    this.#fail(error, isHandled);
   }
 
   lost(error: IpcError): void {

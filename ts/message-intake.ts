@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { refusalCode } from './acknowledgements.js';
 import { DuplicateGate, type Flight, keyOf } from './duplicate-gate.js';
 import { textOf } from './errors.js';
 import { Fifo } from './fifo.js';
@@ -36,10 +37,19 @@ export interface IntakeHost {
 
 /** Why a message has to come again, on its way through the server or the poller; told already. */
 export class Refusal extends Error {
-  constructor(readonly reason: unknown) {
+  /** What the sender is told. */
+  readonly [refusalCode]: string;
+
+  constructor(
+    readonly reason: unknown,
+    code: string,
+  ) {
     super(textOf(reason));
+    this[refusalCode] = code;
   }
 }
+
+const NOT_RECORDED = 'ERR_IPC_NOT_RECORDED';
 
 /**
  * Tells a `stop()` that is called from inside a handler from all others, also after the handler
@@ -172,7 +182,7 @@ export class MessageIntake {
     return this.#log.record(id).then(
       () => this.#drop(job),
       (error: unknown) => {
-        throw this.#refusal(error, 'dedup', job);
+        throw this.#refusal(error, 'dedup', job, NOT_RECORDED);
       },
     );
   }
@@ -302,7 +312,7 @@ export class MessageIntake {
       await log.record(id);
     } catch (error) {
       this.#gate.remember(key);
-      const refusal = this.#refusal(error, 'dedup', job);
+      const refusal = this.#refusal(error, 'dedup', job, NOT_RECORDED);
       this.#gate.end(flight, false, refusal);
       throw refusal;
     }
@@ -323,9 +333,14 @@ export class MessageIntake {
     throw refusal;
   }
 
-  #refusal(reason: unknown, phase: 'handle' | 'dedup', { message, info }: Job): Refusal {
+  #refusal(
+    reason: unknown,
+    phase: 'handle' | 'dedup',
+    { message, info }: Job,
+    code = 'ERR_IPC_HANDLER_FAILED',
+  ): Refusal {
     this.#host.failed(reason, phase, message, info);
-    return new Refusal(reason);
+    return new Refusal(reason, code);
   }
 }
 

@@ -1,4 +1,4 @@
-import { Acknowledgements } from './acknowledgements.js';
+import { Acknowledgements, refusalCodeOf } from './acknowledgements.js';
 import { dialectOfInstalledZod } from './dialect.js';
 import { Emitter } from './emitter.js';
 import { fromNative, IpcError, invalidArgument, messageOf } from './errors.js';
@@ -487,7 +487,7 @@ class Run implements Endpoint {
   #failed(connection: Connection, id: unknown, error: unknown, number: number): void {
     const text = messageOf(error);
     if (id) this.#reply(connection, id, { success: false, error: text });
-    this.#refuse(connection, number, 'ERR_IPC_HANDLER_FAILED', text);
+    if (number > 0) this.#refuse(connection, number, refusalCodeOf(error), text);
     this.#counts.handlerErrors++;
     this.#next(connection);
     this.#owner.handlerFailed(error, info(connection));
