@@ -305,3 +305,21 @@ fn a_locked_file_is_busy_and_a_dequeue_does_not_mind() {
     store.enqueue(&message("b", 1)).expect("free again");
     assert_eq!(folder.ids(&mut store), ["b", "a"]);
 }
+
+#[test]
+fn a_message_that_is_there_already_is_waited_for_too() {
+    let folder = Folder::new();
+    let mut store = folder.store();
+    let mut log = store.path().as_os_str().to_owned();
+    log.push("-wal");
+    let log_bytes = || std::fs::metadata(&log).expect("there is a log").len();
+    let message = message("a", 1);
+    store.enqueue_idempotent(&message).expect("new");
+    let before = log_bytes();
+    store.enqueue_idempotent(&message).expect("the same");
+    assert!(
+        log_bytes() > before,
+        "a commit without a write does not sync"
+    );
+    assert_eq!(store.pending_among(&["a"]).expect("readable"), [0]);
+}
