@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { paths, publisherOf, stored } from './support/hybrid.mjs';
 import { noPython, startOld } from './support/queue.mjs';
-import { collect, json, plainServer, until } from './support/socket.mjs';
+import { oldServer, until } from './support/socket.mjs';
 
 const messages = (count) =>
   Array.from({ length: count }, (_, n) => ({
@@ -12,22 +12,6 @@ const messages = (count) =>
     payload: { n, text: 'ä' },
     timestamp: n + 1,
   }));
-
-/** A server of the original package, with the texts of the frames that it read. */
-async function oldServer(t, { socketPath }, answer = () => undefined) {
-  const texts = [];
-  await plainServer(t, socketPath, (socket) => {
-    const frames = collect(socket);
-    socket.on('data', () => {
-      for (const text of frames.splice(0)) {
-        texts.push(text);
-        const reply = answer(JSON.parse(text));
-        if (reply !== undefined) socket.write(json(reply));
-      }
-    });
-  });
-  return texts;
-}
 
 test('a server that sends no replies: received, and its frames mean the same', async (t) => {
   const where = paths(t);

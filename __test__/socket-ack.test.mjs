@@ -12,28 +12,13 @@ import {
   frame,
   json,
   listen,
+  oldServer,
   plainClient,
   plainServer,
   until,
 } from './support/socket.mjs';
 
 const MARK = '\t \t';
-
-/** A server of the original package: reads frames, and replies if `answer` returns something. */
-async function oldServer(t, socketPath, answer = () => undefined) {
-  const texts = [];
-  await plainServer(t, socketPath, (socket) => {
-    const frames = collect(socket);
-    socket.on('data', () => {
-      for (const text of frames.splice(0)) {
-        texts.push(text);
-        const reply = answer(JSON.parse(text));
-        if (reply !== undefined) socket.write(json(reply));
-      }
-    });
-  });
-  return texts;
-}
 
 test('an acknowledgement comes when the handler has resolved, in whatever order', async (t) => {
   const path = folder(t);
@@ -291,7 +276,7 @@ test('the bytes of a marked connection are those of docs/protocol.md', async (t)
 
 test('an old server that replies acknowledges by its reply', async (t) => {
   const path = folder(t);
-  const texts = await oldServer(t, path('ipc.sock'), ({ id, bad }) =>
+  const texts = await oldServer(t, { socketPath: path('ipc.sock') }, ({ id, bad }) =>
     bad ? { id, success: false, error: 'bad' } : { id, success: true },
   );
   const { client } = await connected(t, { socketPath: path('ipc.sock') });
@@ -313,7 +298,7 @@ test('an old server that says nothing: a message is received when its bytes were
   skip: process.platform !== 'linux' && process.platform !== 'darwin',
 }, async (t) => {
   const path = folder(t);
-  const texts = await oldServer(t, path('ipc.sock'));
+  const texts = await oldServer(t, { socketPath: path('ipc.sock') });
   const { client } = await connected(t, { socketPath: path('ipc.sock') });
   const receipts = await Promise.all(
     Array.from({ length: 3_000 }, (_, n) => client.send({ id: `m${n}` }, { ack: true })),

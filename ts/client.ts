@@ -1,4 +1,4 @@
-import { AckSender, type SocketLevel, type Unacknowledged } from './ack-sender.js';
+import { AckSender } from './ack-sender.js';
 import { MARK } from './acknowledgements.js';
 import { pace } from './burst.js';
 import { Emitter } from './emitter.js';
@@ -9,6 +9,7 @@ import { limits } from './limits.js';
 import type { NativeClientOptions } from './native.js';
 import { DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
 import { Requests } from './requests.js';
+import { idText, Send, type SendReceipt } from './send.js';
 import type { AbortSignalLike, DeadlineOptions, IPCMessage } from './types.js';
 
 /** Options of {@link UnixSocketClient}. */
@@ -66,15 +67,6 @@ export interface SendOptions {
   timeoutMs?: number | undefined;
 }
 
-/** What is known of a message that was sent with `{ ack: true }`. */
-export interface SendReceipt {
-  /**
-   * `handled`: the server's handler resolved. `received`: the server has read the message; more
-   * cannot be known of a server of the original package that sends no replies.
-   */
-  readonly level: SocketLevel;
-}
-
 /** How a publisher reaches the acknowledged messages of a client's connection. @internal */
 export const ackSender: unique symbol = Symbol('ackSender');
 
@@ -91,6 +83,8 @@ export interface UnixSocketClientEvents {
   /** The server sent something that is not JSON. The connection lives on. */
   error: [error: IpcError];
 }
+
+export type { SendReceipt } from './send.js';
 
 /** Counters of {@link UnixSocketClient}. */
 export interface UnixSocketClientStats {
@@ -609,60 +603,6 @@ export function checkSocketPath(path: string): void {
   } catch (error) {
     throw fromNative(error);
   }
-}
-
-/** A message that `send()` waits for. */
-class Send implements Unacknowledged {
-  number = 0;
-  isAbandoned = false;
-  readonly #resolve: (receipt: SendReceipt) => void;
-  readonly #reject: (error: unknown) => void;
-  readonly #timer: ReturnType<typeof setTimeout>;
-
-  readonly length: number;
-
-  constructor(
-    readonly text: string,
-    readonly id: unknown,
-    timeoutMs: number,
-    resolve: (receipt: SendReceipt) => void,
-    reject: (error: unknown) => void,
-  ) {
-    this.length = text.length;
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#timer = setTimeout(() => {
-      this.isAbandoned = true;
-      const text = `Connection gave no acknowledgement within ${timeoutMs}ms`;
-      this.#fail(new IpcError('ERR_IPC_NOT_ACKNOWLEDGED', text), this.number > 0);
-    }, timeoutMs);
-    // The connection keeps the process alive as long as an acknowledgement can come.
-    (this.#timer as { unref?: () => void }).unref?.();
-  }
-
-  acknowledged(level: SocketLevel): void {
-    clearTimeout(this.#timer);
-    this.#resolve({ level });
-  }
-
-  refused(error: IpcError): void {
-    // Handled, but the consumer could not write that down.
-    const isHandled = (error.cause as IpcError | undefined)?.code === 'ERR_IPC_NOT_RECORDED';
-    this.#fail(error, isHandled);
-  }
-
-  lost(error: IpcError): void {
-    this.#fail(error, this.number > 0);
-  }
-
-  #fail({ code, message, cause }: IpcError, indeterminate: boolean): void {
-    clearTimeout(this.#timer);
-    this.#reject(new DeliveryError(code, message, { id: idText(this.id), indeterminate, cause }));
-  }
-}
-
-function idText(id: unknown): string | undefined {
-  return typeof id === 'string' ? id : undefined;
 }
 
 function notConnected(): IpcError {

@@ -121,6 +121,25 @@ export async function plainServer(t, path, onFrame) {
   return { server, peers };
 }
 
+/**
+ * A server of the original package, with the texts of the frames that it read; it replies if `answer`
+ * returns something.
+ */
+export async function oldServer(t, { socketPath }, answer = () => undefined) {
+  const texts = [];
+  await plainServer(t, socketPath, (socket) => {
+    const frames = collect(socket);
+    socket.on('data', () => {
+      for (const text of frames.splice(0)) {
+        texts.push(text);
+        const reply = answer(JSON.parse(text));
+        if (reply !== undefined) socket.write(json(reply));
+      }
+    });
+  });
+  return texts;
+}
+
 /** A server of ours that listens, with the errors it told. */
 export async function listen(t, options) {
   const server = new UnixSocketServer(options);
