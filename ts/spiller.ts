@@ -32,6 +32,8 @@ export class Spiller {
   /** Those whose turn comes after the wait. */
   #again: Publication[] = [];
   #failuresInRow = 0;
+  /** Why everything waits, while it does. */
+  #lastFailure: IpcError | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   readonly #flush = (): void => this.#begin();
 
@@ -44,6 +46,7 @@ export class Spiller {
   add(publication: Publication): void {
     // While the file cannot be written to, everything waits for the next attempt.
     if (this.#timer !== undefined) {
+      publication.failure = this.#lastFailure;
       this.#again.push(publication);
       return;
     }
@@ -88,6 +91,7 @@ export class Spiller {
       return;
     }
     publication.failure = error;
+    this.#lastFailure = error;
     // A failed commit may have reached the disk; whoever asks again finds the row.
     if (error.code.startsWith('SQLITE_IOERR')) publication.isStoredPerhaps = true;
     this.#again.push(publication);
