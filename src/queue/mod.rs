@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `place` | the file: its folders, its kind, its file system |
 //! | `open`, `schema` | a connection with every pragma set, on a file that is ours |
+//! | `vfs` | how a commit reaches the kernel |
 //! | `busy` | waiting for another connection's lock |
 //! | `room` | what lets it be drained while the disk is full |
 //! | `message`, `row` | a message on its way in; a row on its way out |
@@ -44,6 +45,7 @@ mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 mod upkeep;
+mod vfs;
 mod worker;
 
 use std::path::PathBuf;

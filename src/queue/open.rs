@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::room::{self, Reserve};
 use super::schema::{self, Extension, Found};
-use super::{Options, busy, place};
+use super::{Options, busy, place, vfs};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 
@@ -54,7 +54,8 @@ fn connect(
     // Without CREATE: `place` has made the file with the right mode. Without URI: a name that
     // begins with `file:` is a name.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
+    vfs::register()?;
+    let conn = Connection::open_with_flags_and_vfs(path, flags, vfs::NAME)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     busy::wait_at_most(&conn, limits::OPEN_TIMEOUT_MS)?;
     let patience = Patience::begin();

@@ -1,0 +1,503 @@
+//! SQLite's own file system layer, with the frames of a commit handed to the kernel together.
+//!
+//! SQLite writes each page of a commit to the log in two calls: 24 bytes that head the frame, then
+//! the page. The call costs several times what the bytes do, so here frames are gathered until the
+//! commit is complete. Everything else is SQLite's.
+//!
+//! ```text
+//! write(header) write(page) … write(commit header) write(page)     SQLite
+//!      '------------'-- run --'---------'----------'--> one write  the kernel
+//! ```
+//!
+//! What must hold, because other processes read and write the same log:
+//!
+//! - **A commit is in the kernel's hands before SQLite publishes it** in the shared index. So the
+//!   page that completes a commit takes the run along, and its outcome is that of both.
+//! - **Nothing is written without the write lock.** A transaction that was undone leaves frames
+//!   in the run, which are dropped before the lock is released: the place in the log where they
+//!   would go belongs to the next writer.
+//! - **Nobody reads around the run**, which comes first wherever the log is read, cut, measured
+//!   or flushed.
+//!
+//! The form of the log: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr;
+use std::sync::OnceLock;
+
+use rusqlite::ffi;
+
+use crate::error::Result;
+use crate::limits;
+
+/// The name under which SQLite knows this layer.
+pub(super) const NAME: &CStr = c"flowtrace-ipc";
+
+/// The header of a frame. Its second word is 0 unless the frame completes a commit.
+const FRAME_HEADER_BYTES: usize = 24;
+
+/// The slot of the shared index that a writer locks (`WAL_WRITE_LOCK`).
+const WRITE_LOCK: c_int = 0;
+
+/// Behind each file of SQLite's layer stands what is added here.
+#[repr(C)]
+struct Extra {
+    /// SQLite's methods but for those that are replaced; the file points to it.
+    methods: ffi::sqlite3_io_methods,
+    original: *const ffi::sqlite3_io_methods,
+    /// Of a database its log and of a log its database, while it is open.
+    partner: *mut ffi::sqlite3_file,
+    run: Run,
+}
+
+/// Frames on their way to a log: bytes without a gap, and the place of the first one.
+#[derive(Default)]
+struct Run {
+    begin: i64,
+    bytes: Vec<u8>,
+    /// The page that completes a commit comes next.
+    commits: bool,
+}
+
+/// What a run made of some bytes.
+enum Taken {
+    /// They wait with the others.
+    Gathered,
+    /// As above, and it is time to write them all.
+    Full,
+    /// They do not follow what waits, or nothing waits and they do not begin a run.
+    Refused,
+}
+
+impl Run {
+    fn take(&mut self, new: &[u8], at: i64) -> Taken {
+        let is_header = new.len() == FRAME_HEADER_BYTES;
+        let completes_commit = is_header && new[4..8] != [0; 4];
+        if self.bytes.is_empty() {
+            // SQLite writes a header again whose checksum has changed. If that is the header of a
+            // commit no page follows it, so that it must not wait for one.
+            if !is_header || completes_commit {
+                return Taken::Refused;
+            }
+            self.begin = at;
+        } else if at != self.begin + self.bytes.len() as i64 {
+            return Taken::Refused;
+        }
+        self.bytes.extend_from_slice(new);
+        if self.commits || self.bytes.len() >= limits::LOG_WRITE_BYTES {
+            return Taken::Full;
+        }
+        self.commits = completes_commit;
+        Taken::Gathered
+    }
+
+    fn drop_frames(&mut self) {
+        self.bytes.clear();
+        self.commits = false;
+    }
+}
+
+/// Makes the layer known to SQLite.
+///
+/// # Errors
+/// SQLite's, when it cannot be initialised.
+pub(super) fn register() -> Result<()> {
+    static REGISTERED: OnceLock<c_int> = OnceLock::new();
+    // SAFETY: the structure is a copy of SQLite's own, whose functions ask nothing of it that the
+    // copy does not have, and lives as long as the process.
+    let code = *REGISTERED.get_or_init(|| unsafe {
+        let original = ffi::sqlite3_vfs_find(ptr::null());
+        if original.is_null() {
+            return ffi::SQLITE_ERROR;
+        }
+        let mut layer = *original;
+        layer.zName = NAME.as_ptr();
+        layer.pNext = ptr::null_mut();
+        layer.szOsFile = (extra_offset(original) + size_of::<Extra>()) as c_int;
+        layer.xOpen = Some(open);
+        ffi::sqlite3_vfs_register(Box::leak(Box::new(layer)), 0)
+    });
+    match code {
+        ffi::SQLITE_OK => Ok(()),
+        code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into()),
+    }
+}
+
+/// SQLite's own layer.
+fn original() -> *mut ffi::sqlite3_vfs {
+    // SAFETY: it is the default, and `register` has found it.
+    unsafe { ffi::sqlite3_vfs_find(ptr::null()) }
+}
+
+/// Where [`Extra`] begins, from the begin of a file.
+unsafe fn extra_offset(original: *const ffi::sqlite3_vfs) -> usize {
+    // SAFETY: the caller passes SQLite's layer.
+    let bytes = unsafe { (*original).szOsFile } as usize;
+    bytes.next_multiple_of(align_of::<Extra>())
+}
+
+/// What is added to a file that [`open`] has opened as a database or a log.
+unsafe fn extra(file: *mut ffi::sqlite3_file) -> *mut Extra {
+    // SAFETY: SQLite has allocated `szOsFile` bytes, aligned for any of its structures.
+    unsafe { file.byte_add(extra_offset(original())).cast() }
+}
+
+/// Calls a method of SQLite's layer on a file of it.
+macro_rules! original {
+    ($file:ident . $method:ident ( $($argument:expr),* )) => {{
+        let methods = (*extra($file)).original;
+        ((*methods).$method.expect("SQLite has every method"))($file $(, $argument)*)
+    }};
+}
+
+unsafe extern "C" fn open(
+    _layer: *mut ffi::sqlite3_vfs,
+    name: ffi::sqlite3_filename,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    // SAFETY: SQLite calls this with memory for a file of `szOsFile` bytes; its own layer needs
+    // the first part of them. A log comes with a name that belongs to an open database.
+    unsafe {
+        let layer = original();
+        let open = (*layer).xOpen.expect("SQLite has every method");
+        let code = open(layer, name, file, flags, out_flags);
+        let is_log = flags & ffi::SQLITE_OPEN_WAL != 0;
+        if code != ffi::SQLITE_OK || !(is_log || flags & ffi::SQLITE_OPEN_MAIN_DB != 0) {
+            return code;
+        }
+        let original = (*file).pMethods;
+        let mut methods = *original;
+        let mut partner = ptr::null_mut();
+        if is_log {
+            partner = ffi::sqlite3_database_file_object(name.cast::<c_char>());
+            (*extra(partner)).partner = file;
+            methods.xWrite = Some(write);
+            methods.xRead = Some(read);
+            methods.xTruncate = Some(truncate);
+            methods.xSync = Some(sync);
+            methods.xFileSize = Some(file_size);
+            methods.xClose = Some(close_log);
+        } else {
+            methods.xShmLock = Some(shm_lock);
+        }
+        let place = extra(file);
+        place.write(Extra {
+            methods,
+            original,
+            partner,
+            run: Run::default(),
+        });
+        (*file).pMethods = &raw const (*place).methods;
+        ffi::SQLITE_OK
+    }
+}
+
+/// Hands the run to the kernel. If that fails it is gone, and so is the transaction.
+unsafe fn flush(file: *mut ffi::sqlite3_file) -> c_int {
+    // SAFETY: the caller passes a log and has no reference to its run.
+    unsafe {
+        let run = &mut (*extra(file)).run;
+        if run.bytes.is_empty() {
+            return ffi::SQLITE_OK;
+        }
+        let (begin, length) = (run.begin, run.bytes.len() as c_int);
+        let code = original!(file.xWrite(run.bytes.as_ptr().cast(), length, begin));
+        run.drop_frames();
+        code
+    }
+}
+
+unsafe extern "C" fn write(
+    file: *mut ffi::sqlite3_file,
+    bytes: *const c_void,
+    length: c_int,
+    at: ffi::sqlite3_int64,
+) -> c_int {
+    // SAFETY: SQLite calls this with a log and as many bytes as it says.
+    unsafe {
+        let new = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize);
+        let mut taken = (*extra(file)).run.take(new, at);
+        if matches!(taken, Taken::Refused) {
+            match flush(file) {
+                ffi::SQLITE_OK => taken = (*extra(file)).run.take(new, at),
+                code => return code,
+            }
+        }
+        match taken {
+            Taken::Gathered => ffi::SQLITE_OK,
+            Taken::Full => flush(file),
+            Taken::Refused => original!(file.xWrite(bytes, length, at)),
+        }
+    }
+}
+
+unsafe extern "C" fn read(
+    file: *mut ffi::sqlite3_file,
+    bytes: *mut c_void,
+    length: c_int,
+    at: ffi::sqlite3_int64,
+) -> c_int {
+    // SAFETY: SQLite calls this with a log and room for as many bytes as it says.
+    unsafe {
+        match flush(file) {
+            ffi::SQLITE_OK => original!(file.xRead(bytes, length, at)),
+            code => code,
+        }
+    }
+}
+
+unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_int64) -> c_int {
+    // SAFETY: SQLite calls this with a log.
+    unsafe {
+        match flush(file) {
+            ffi::SQLITE_OK => original!(file.xTruncate(size)),
+            code => code,
+        }
+    }
+}
+
+unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
+    // SAFETY: SQLite calls this with a log.
+    unsafe {
+        match flush(file) {
+            ffi::SQLITE_OK => original!(file.xSync(flags)),
+            code => code,
+        }
+    }
+}
+
+unsafe extern "C" fn file_size(
+    file: *mut ffi::sqlite3_file,
+    size: *mut ffi::sqlite3_int64,
+) -> c_int {
+    // SAFETY: SQLite calls this with a log and a place for the answer.
+    unsafe {
+        match flush(file) {
+            ffi::SQLITE_OK => original!(file.xFileSize(size)),
+            code => code,
+        }
+    }
+}
+
+unsafe extern "C" fn close_log(file: *mut ffi::sqlite3_file) -> c_int {
+    // SAFETY: SQLite calls this with a log, once, before it closes the database.
+    unsafe {
+        let this = extra(file);
+        let database = (*this).partner;
+        if !database.is_null() {
+            (*extra(database)).partner = ptr::null_mut();
+        }
+        let code = original!(file.xClose());
+        // The write lock is not held any more: what is left was undone.
+        ptr::drop_in_place(&raw mut (*this).run);
+        code
+    }
+}
+
+unsafe extern "C" fn shm_lock(
+    file: *mut ffi::sqlite3_file,
+    slot: c_int,
+    count: c_int,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: SQLite calls this with a database.
+    unsafe {
+        let log = (*extra(file)).partner;
+        let ends_writing = slot == WRITE_LOCK && flags & ffi::SQLITE_SHM_UNLOCK != 0;
+        if ends_writing && !log.is_null() {
+            (*extra(log)).run.drop_frames();
+        }
+        original!(file.xShmLock(slot, count, flags))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    use rusqlite::Connection;
+
+    use super::super::open;
+    use super::super::testing::Folder;
+    use super::*;
+
+    const PAGE: [u8; 512] = [7; 512];
+
+    fn header(commit: bool) -> [u8; FRAME_HEADER_BYTES] {
+        let mut header = [9; FRAME_HEADER_BYTES];
+        header[4..8].copy_from_slice(&u32::from(commit).to_be_bytes());
+        header
+    }
+
+    #[test]
+    fn a_run_is_complete_with_the_page_of_its_commit() {
+        let mut run = Run::default();
+        assert!(matches!(run.take(&header(false), 32), Taken::Gathered));
+        assert!(matches!(run.take(&PAGE, 56), Taken::Gathered));
+        assert!(matches!(run.take(&header(true), 568), Taken::Gathered));
+        assert!(matches!(run.take(&PAGE, 592), Taken::Full));
+        assert_eq!((run.begin, run.bytes.len()), (32, 2 * (24 + 512)));
+        run.drop_frames();
+        assert!(matches!(run.take(&header(false), 1104), Taken::Gathered));
+        assert!(matches!(run.take(&PAGE, 1128), Taken::Gathered));
+    }
+
+    #[test]
+    fn what_begins_no_run_or_leaves_a_gap_does_not_wait() {
+        let mut run = Run::default();
+        // The header of the log, a page that is written again, the header of a commit alone.
+        assert!(matches!(run.take(&[1; 32], 0), Taken::Refused));
+        assert!(matches!(run.take(&PAGE, 56), Taken::Refused));
+        assert!(matches!(run.take(&header(true), 32), Taken::Refused));
+        assert!(matches!(run.take(&header(false), 32), Taken::Gathered));
+        for elsewhere in [32, 55, 57, 0] {
+            assert!(matches!(run.take(&PAGE, elsewhere), Taken::Refused));
+        }
+        assert_eq!(run.bytes.len(), FRAME_HEADER_BYTES);
+    }
+
+    #[test]
+    fn a_run_is_bounded() {
+        let mut run = Run::default();
+        let mut at = 32;
+        let mut write = |bytes: &[u8]| {
+            let taken = run.take(bytes, at);
+            at += bytes.len() as i64;
+            taken
+        };
+        while matches!(write(&header(false)), Taken::Gathered)
+            && matches!(write(&PAGE), Taken::Gathered)
+        {}
+        assert!(run.bytes.len() < limits::LOG_WRITE_BYTES + PAGE.len());
+    }
+
+    /// A database with a table of blobs, whose cache holds a few pages only.
+    fn connect(folder: &Folder) -> Connection {
+        let conn = open::open(&folder.options(), None).expect("a queue");
+        conn.execute_batch(
+            "PRAGMA cache_size = 10; PRAGMA synchronous = NORMAL;
+             CREATE TABLE IF NOT EXISTS blobs (id INTEGER PRIMARY KEY, round INTEGER, bytes BLOB)",
+        )
+        .expect("ours");
+        conn
+    }
+
+    fn insert(conn: &Connection, count: i64) {
+        conn.execute(
+            "INSERT INTO blobs (bytes)
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+             SELECT randomblob(3000) FROM n",
+            [count],
+        )
+        .expect("room");
+    }
+
+    fn count(conn: &Connection) -> i64 {
+        conn.query_row("SELECT count(*) FROM blobs", [], |row| row.get(0))
+            .expect("readable")
+    }
+
+    fn check(conn: &Connection) {
+        let verdict: String = conn
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+            .expect("readable");
+        assert_eq!(verdict, "ok");
+    }
+
+    /// What is left of the files when every process dies at this moment, as SQLite's own layer
+    /// reads it.
+    fn after_a_kill(folder: &Folder) -> (tempfile::TempDir, Connection) {
+        let copy = tempfile::tempdir().expect("a folder");
+        // By another process: closing the file in this one would end the locks of SQLite.
+        for suffix in ["", "-wal"] {
+            let name = |path: PathBuf| format!("{}{suffix}", path.display());
+            let target = name(copy.path().join("copy.db"));
+            let copied = Command::new("cp")
+                .args([name(folder.path()), target])
+                .status();
+            assert!(copied.expect("there is cp").success());
+        }
+        let conn = Connection::open(copy.path().join("copy.db")).expect("a database");
+        (copy, conn)
+    }
+
+    #[test]
+    fn a_commit_is_in_the_files_when_it_returns() {
+        let folder = Folder::new();
+        let conn = connect(&folder);
+        let other = connect(&folder);
+        let mut total = 0;
+        // One page, some, more than a run holds, more than the cache holds.
+        for rows in [1, 3, 40, 500] {
+            insert(&conn, rows);
+            total += rows;
+            let (_copy, copy) = after_a_kill(&folder);
+            assert_eq!((count(&copy), count(&other)), (total, total));
+            check(&copy);
+        }
+    }
+
+    #[test]
+    fn a_page_that_was_written_before_its_commit_may_change_again() {
+        let folder = Folder::new();
+        let conn = connect(&folder);
+        insert(&conn, 200);
+        conn.execute_batch("BEGIN IMMEDIATE").expect("free");
+        for round in 1..=3 {
+            // Every page leaves the cache for the log, and is written there again: the checksums of
+            // all frames are made anew at the commit.
+            conn.execute("UPDATE blobs SET round = ?1", [round])
+                .expect("ours");
+        }
+        conn.execute_batch("COMMIT").expect("ours");
+        let (_copy, copy) = after_a_kill(&folder);
+        check(&copy);
+        let changed: i64 = copy
+            .query_row("SELECT count(*) FROM blobs WHERE round = 3", [], |row| {
+                row.get(0)
+            })
+            .expect("readable");
+        assert_eq!(changed, 200);
+    }
+
+    #[test]
+    fn what_was_undone_never_reaches_the_log_of_the_next_writer() {
+        let folder = Folder::new();
+        let conn = connect(&folder);
+        let other = connect(&folder);
+        insert(&conn, 30);
+        for round in 0..20 {
+            // With the log moved into the file, undoing does not read the log.
+            conn.query_row("PRAGMA wal_checkpoint", [], |_| Ok(()))
+                .expect("free");
+            conn.execute_batch("BEGIN IMMEDIATE").expect("free");
+            insert(&conn, 20 + round);
+            conn.execute_batch("ROLLBACK").expect("ours");
+            // It takes the place in the log that the frames above were meant for.
+            insert(&other, 40);
+            let expected = 30 + (round + 1) * 40;
+            assert_eq!((count(&conn), count(&other)), (expected, expected));
+            check(&conn);
+        }
+        let (_copy, copy) = after_a_kill(&folder);
+        assert_eq!(count(&copy), 30 + 20 * 40);
+        check(&copy);
+    }
+
+    #[test]
+    fn a_file_is_opened_and_closed_any_number_of_times() {
+        let folder = Folder::new();
+        for round in 0..20 {
+            let conn = connect(&folder);
+            let other = connect(&folder);
+            insert(&conn, 5);
+            drop(conn);
+            insert(&other, 5);
+            assert_eq!(count(&other), (round + 1) * 10);
+        }
+        check(&connect(&folder));
+    }
+}
