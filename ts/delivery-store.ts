@@ -75,7 +75,7 @@ export function openDeliveryStore(
   return {
     store: (records) => work.store(records, true),
     storeNow: (records) => {
-      call((native) => native.enqueueMany(`[${records.join(',')}]`, true));
+      call((native) => native.enqueueMany(records, true));
     },
     markHandled: (ids) => handled(ids, false),
     rememberHandled: (ids) => handled(ids, true),

@@ -112,9 +112,10 @@ export interface NativeQueueOptions {
 export interface NativeQueue {
   readonly key: number;
   enqueue(id: string, type: string, payload: string, timestamp: number, idempotent: boolean): void;
-  enqueueMany(messages: string, idempotent: boolean): number;
-  /** Answers `[[place, code, text], …]` for those of the `count` messages that are not stored. */
-  enqueueLater(ticket: number, messages: string, count: number, idempotent: boolean): void;
+  /** For records see `ts/records.ts`. */
+  enqueueMany(records: readonly string[], idempotent: boolean): number;
+  /** Answers `[[place, code, text], …]` for those of the messages that are not stored. */
+  enqueueLater(ticket: number, records: readonly string[], idempotent: boolean): void;
   dequeue(limit: number): string;
   markProcessed(id: string): void;
   markProcessedMany(ids: string[]): number;

@@ -265,8 +265,8 @@ export class SQLiteQueue {
     if (!Array.isArray(messages)) {
       throw invalidArgument(`messages must be an array, not ${describe(messages)}`);
     }
-    const batch = `[${messages.map((message, index) => record(message, ` ${index}`)).join(',')}]`;
-    return this.#call(() => this.#native.enqueueMany(batch, idempotent));
+    const records = messages.map((message, index) => record(message, ` ${index}`));
+    return this.#call(() => this.#native.enqueueMany(records, idempotent));
   }
 
   /**

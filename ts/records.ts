@@ -33,13 +33,16 @@ export function isText(value: unknown): value is string {
   return typeof value === 'string' && !/\p{Surrogate}/u.test(value);
 }
 
-/** A message in the form that the addon reads batches in. */
+/**
+ * A message in the form that the addon reads. With its payload last, the payload is not read; see
+ * `src/queue/message.rs`.
+ */
 export function record(message: QueueMessage, which: string): string {
   const { id, type, payload, timestamp } = fields(message, which);
   if (!Number.isFinite(timestamp)) {
     throw invalid(`message${which}: timestamp`, 'a finite number', timestamp);
   }
-  return `{"id":${JSON.stringify(id)},"type":${JSON.stringify(type)},"payload":${payload},"timestamp":${timestamp}}`;
+  return `{"id":${JSON.stringify(id)},"type":${JSON.stringify(type)},"timestamp":${timestamp},"payload":${payload}}`;
 }
 
 function invalid(what: string, expected: string, value: unknown): IpcError {

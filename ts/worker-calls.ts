@@ -12,6 +12,12 @@ interface Waiting {
 /** `[place, code, text]` of a message that was not stored. */
 type Refused = [place: number, code: string, text: string];
 
+/**
+ * Of many messages of one tick so many go to the worker thread at a time, in UTF-16 units: it
+ * stores the first ones while the others are made.
+ */
+const HANDOVER_LENGTH_MAX = 48 * 1024;
+
 /** Messages that go to the worker thread together, and the promises for them. */
 class Batch implements Waiting {
   readonly idempotent: boolean;
@@ -23,13 +29,9 @@ class Batch implements Waiting {
     this.idempotent = idempotent;
   }
 
-  /** Whether it is as large as one commit should be. */
-  get isFull(): boolean {
-    return this.count >= limits.groupRequestsMax || this.#length >= limits.groupBytesMax;
-  }
-
-  get count(): number {
-    return this.#settle.length;
+  /** Whether there is enough for the worker to begin with. */
+  get isLarge(): boolean {
+    return this.#length > HANDOVER_LENGTH_MAX || this.#settle.length >= limits.groupRequestsMax;
   }
 
   add(record: string): Promise<void> {
@@ -40,11 +42,11 @@ class Batch implements Waiting {
     });
   }
 
-  /** The JSON text of an array, which the core has from then on: no copy is kept here. */
-  take(): string {
-    const text = `[${this.#records.join(',')}]`;
+  /** The records, which the core has from then on: no copy is kept here. */
+  take(): string[] {
+    const records = this.#records;
     this.#records = [];
-    return text;
+    return records;
   }
 
   done(answer: string): void {
@@ -80,6 +82,11 @@ export class WorkerCalls {
   #lastTicket = 0;
   /** Messages of this tick. */
   #outgoing: Batch | undefined;
+  #scheduled = false;
+  readonly #flushAtEnd = (): void => {
+    this.#scheduled = false;
+    this.flush();
+  };
 
   /** `assertOpen` throws once the queue is closed; `onIdle` is called when nobody waits any more. */
   constructor(native: NativeQueue, assertOpen: () => void, onIdle: () => void) {
@@ -94,14 +101,15 @@ export class WorkerCalls {
 
   /** Stores the record with others of this tick. */
   enqueue(record: string, idempotent: boolean): Promise<void> {
-    let batch = this.#outgoing;
-    if (batch === undefined || batch.isFull || batch.idempotent !== idempotent) {
-      if (batch === undefined) SETTLED.then(this.flush);
-      else this.flush();
-      batch = new Batch(idempotent);
-      this.#outgoing = batch;
+    if (this.#outgoing?.idempotent === !idempotent) this.flush();
+    if (this.#outgoing === undefined) {
+      this.#outgoing = new Batch(idempotent);
+      if (!this.#scheduled) SETTLED.then(this.#flushAtEnd);
+      this.#scheduled = true;
     }
-    return batch.add(record);
+    const stored = this.#outgoing.add(record);
+    if (this.#outgoing.isLarge) this.flush();
+    return stored;
   }
 
   /** Stores the records in one commit, now. */
@@ -140,7 +148,7 @@ export class WorkerCalls {
 
   #send(batch: Batch): void {
     this.#begin(batch, (native, ticket) => {
-      native.enqueueLater(ticket, batch.take(), batch.count, batch.idempotent);
+      native.enqueueLater(ticket, batch.take(), batch.idempotent);
     });
   }
 

@@ -5,22 +5,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use napi::bindgen_prelude::*;
-use napi::{JsString, JsValue};
+use napi::{JsString, JsValue, sys};
 use napi_derive::napi;
 use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::errors::{self, exception};
 use super::event_loop::EventLoop;
 use super::hub::NativeHub;
 use super::runtime::Opened;
-use super::text::read_utf8;
+use super::text::{read_all_utf8, read_utf8};
 use crate::error::{Code, Error};
 use crate::limits;
 use crate::queue::{
-    Batch, Doorbell, Durability, FailOutcome, Failure, NewMessage, Options, Owner, Refused, Reply,
-    Request, Selection, Settled, Settlement, Store, Worker, parse_messages,
+    Batch, Doorbell, Durability, FailOutcome, Failure, NewMessage, Options, Owner, Records,
+    Refused, Reply, Request, Selection, Settled, Settlement, Store, Worker,
 };
 use crate::reactor::Key;
 use crate::validate::{self, Dialect};
@@ -140,23 +139,22 @@ impl NativeQueue {
         .map_err(exception)
     }
 
-    /// `messages` is the JSON text of an array. All or none; returns how many.
+    /// All or none; returns how many.
     #[napi(catch_unwind)]
     pub fn enqueue_many(
         &mut self,
         env: Env,
-        messages: JsString<'_>,
+        records: Array<'_>,
         idempotent: bool,
     ) -> errors::Result<u32> {
-        read_utf8(env.raw(), messages.raw(), &mut self.scratch)?;
+        let records = read_records(env.raw(), records.raw())?;
         let store = self.store.as_mut().ok_or_else(closed)?.queue();
-        let text = utf8(&self.scratch)?;
         if let Some(dialect) = self.validate {
-            for (index, message) in split(text)?.into_iter().enumerate() {
-                check(message, dialect, Some(index))?;
+            for (index, record) in records.iter().enumerate() {
+                check(record, dialect, index)?;
             }
         }
-        let messages = parse_messages(text).map_err(exception)?;
+        let messages = records.messages().map_err(exception)?;
         match idempotent {
             true => store.enqueue_many_idempotent(&messages),
             false => store.enqueue_many(&messages),
@@ -165,26 +163,18 @@ impl NativeQueue {
         Ok(messages.len() as u32)
     }
 
-    /// Stores the `count` messages of the JSON array `messages`, each by itself, in one commit.
-    /// Answers `[[place, code, text], …]` for those that were refused.
+    /// Stores messages, each by itself, in one commit. Answers `[[place, code, text], …]` for those
+    /// that were refused.
     #[napi(catch_unwind)]
     pub fn enqueue_later(
         &mut self,
         env: Env,
         ticket: f64,
-        messages: JsString<'_>,
-        count: u32,
+        records: Array<'_>,
         idempotent: bool,
     ) -> errors::Result<()> {
-        let mut text = Vec::new();
-        read_utf8(env.raw(), messages.raw(), &mut text)?;
-        // It waits, and what waits is counted by its length.
-        text.shrink_to_fit();
-        let messages = String::from_utf8(text)
-            .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))?;
         let batch = Batch {
-            messages,
-            count: count as usize,
+            messages: read_records(env.raw(), records.raw())?,
             idempotent,
             validate: self.validate,
         };
@@ -592,24 +582,24 @@ pub(super) fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> errors::Result
         .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))
 }
 
-/// The elements of a JSON array, unread.
-fn split(text: &str) -> errors::Result<Vec<&RawValue>> {
-    from_json(text)
-}
-
-fn check(message: &RawValue, dialect: Dialect, index: Option<usize>) -> errors::Result<()> {
-    validate::validate_json(&validate::QUEUE_MESSAGE, message.get().as_bytes(), dialect).map_err(
+fn check(record: &str, dialect: Dialect, index: usize) -> errors::Result<()> {
+    validate::validate_json(&validate::QUEUE_MESSAGE, record.as_bytes(), dialect).map_err(
         |refusal| {
-            let error = Error::from(refusal);
-            match index {
-                None => exception(error),
-                Some(index) => exception(Error::rule(
-                    Code::InvalidMessage,
-                    format!("message {index}: {error}"),
-                )),
-            }
+            exception(Error::rule(
+                Code::InvalidMessage,
+                format!("message {index}: {}", Error::from(refusal)),
+            ))
         },
     )
+}
+
+/// The messages of an array of strings. It is as long as what waits is counted.
+fn read_records(env: sys::napi_env, array: sys::napi_value) -> errors::Result<Records> {
+    let (mut text, ends) = read_all_utf8(env, array)?;
+    text.shrink_to_fit();
+    let text = String::from_utf8(text)
+        .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))?;
+    Records::new(text, ends).map_err(exception)
 }
 
 /// The rule table of all schemas, as JSON.

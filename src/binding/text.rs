@@ -22,12 +22,36 @@ const UTF8_BYTES_PER_UNIT: usize = 3;
 /// Replaces `buffer` with the UTF-8 form of a JavaScript string. Lone surrogates become U+FFFD;
 /// `JSON.stringify` writes none.
 ///
-/// V8 only copies the units, which it does at the speed of memory; its own conversion takes them
-/// one by one.
-///
 /// # Errors
 /// When `value` is not a string.
 pub fn read_utf8(env: sys::napi_env, value: sys::napi_value, buffer: &mut Vec<u8>) -> Result<()> {
+    buffer.clear();
+    append_utf8(env, value, buffer)
+}
+
+/// The strings of a JavaScript array, one behind the other, and where each ends.
+///
+/// # Errors
+/// When `array` is not an array of strings.
+pub fn read_all_utf8(env: sys::napi_env, array: sys::napi_value) -> Result<(Vec<u8>, Vec<usize>)> {
+    let mut length = 0;
+    // SAFETY: `array` is a value of the running call, as are its elements.
+    check(unsafe { sys::napi_get_array_length(env, array, &raw mut length) })?;
+    let mut text = Vec::new();
+    let mut ends = Vec::with_capacity(length as usize);
+    for index in 0..length {
+        let mut element = ptr::null_mut();
+        // SAFETY: as above.
+        check(unsafe { sys::napi_get_element(env, array, index, &raw mut element) })?;
+        append_utf8(env, element, &mut text)?;
+        ends.push(text.len());
+    }
+    Ok((text, ends))
+}
+
+/// V8 only copies the units, which it does at the speed of memory; its own conversion takes them
+/// one by one.
+fn append_utf8(env: sys::napi_env, value: sys::napi_value, buffer: &mut Vec<u8>) -> Result<()> {
     let mut length = 0;
     // SAFETY: with no buffer the call only writes the length.
     check(unsafe {
@@ -49,7 +73,7 @@ pub fn read_utf8(env: sys::napi_env, value: sys::napi_value, buffer: &mut Vec<u8
             ))?;
             units.set_len(copied);
         }
-        utf8_of(units, buffer);
+        append_utf8_of(units, buffer);
         if units.capacity() > UNITS_KEPT_MAX {
             *units = Vec::new();
         }
@@ -57,9 +81,8 @@ pub fn read_utf8(env: sys::napi_env, value: sys::napi_value, buffer: &mut Vec<u8
     })
 }
 
-/// Replaces `buffer` with the UTF-8 form of `units`.
-fn utf8_of(units: &[u16], buffer: &mut Vec<u8>) {
-    buffer.clear();
+/// Appends the UTF-8 form of `units`.
+fn append_utf8_of(units: &[u16], buffer: &mut Vec<u8>) {
     let mut rest = units;
     while !rest.is_empty() {
         // Most text is almost pure ASCII; what is not comes back for more room.

@@ -1,7 +1,7 @@
-//! A message on its way into the queue, and the JSON text that brings a batch of them.
+//! A message on its way into the queue, and the JSON texts that bring it.
 //!
-//! A whole batch crosses the language boundary as one text; ids, types and payloads borrow from
-//! it, so the only copy of a payload is the one that SQLite makes.
+//! A whole batch crosses the language boundary in one call; ids, types and payloads borrow from its
+//! text, so the only copy of a payload is the one that SQLite makes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -106,68 +106,163 @@ impl<'a> NewMessage<'a> {
     }
 }
 
-/// Reads the JSON text `[{"id", "type", "payload", "timestamp"}, …]`. Unknown keys are ignored;
-/// of a key that occurs twice the last one counts, as in `JSON.parse`.
+/// Messages on their way into the queue: the JSON texts
+/// `{"id": …, "type": …, "timestamp": …, "payload": …}`, one behind the other.
 ///
-/// # Errors
-/// `InvalidMessage`, naming the field and, in a batch of several, the index of the message. A
-/// batch is accepted as a whole or not at all.
-pub fn parse_messages(text: &str) -> Result<Vec<NewMessage<'_>>> {
-    let elements = elements(text)?;
-    let count = elements.len();
-    elements
-        .into_iter()
-        .enumerate()
-        .map(|(index, element)| {
-            element.into_message().map_err(|text| match count {
-                1 => invalid(text),
-                _ => invalid(format!("At index {index} of {count}: {text}")),
+/// Whoever makes them vouches that each is one JSON value. A record in just this form, with its
+/// payload last, is taken apart without reading the payload; any other order is read whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Records {
+    text: String,
+    /// Where each record ends.
+    ends: Vec<usize>,
+}
+
+impl Records {
+    /// The records that `text` is made of. Each ends where `ends` says, and the next begins there.
+    ///
+    /// # Errors
+    /// `Internal` when these are no places in the text, in order.
+    pub fn new(text: String, ends: Vec<usize>) -> Result<Self> {
+        let fits = ends.is_sorted() && ends.iter().all(|&end| text.is_char_boundary(end));
+        if !fits {
+            return Err(Error::rule(
+                Code::Internal,
+                "Records end within their text.",
+            ));
+        }
+        Ok(Records { text, ends })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Bytes of memory that they take.
+    pub fn bytes(&self) -> usize {
+        self.text.len() + size_of_val(self.ends.as_slice())
+    }
+
+    /// The JSON texts.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let begins = std::iter::once(&0).chain(&self.ends);
+        begins
+            .zip(&self.ends)
+            .map(|(&begin, &end)| &self.text[begin..end])
+    }
+
+    /// The messages, all or none.
+    ///
+    /// # Errors
+    /// `InvalidMessage`, naming the field and, among several, the index of the message.
+    pub fn messages(&self) -> Result<Vec<NewMessage<'_>>> {
+        let count = self.len();
+        self.iter()
+            .enumerate()
+            .map(|(index, record)| {
+                message_of(record).map_err(|text| match count {
+                    1 => invalid(text),
+                    _ => invalid(format!("At index {index} of {count}: {text}")),
+                })
             })
+            .collect()
+    }
+
+    /// The messages, each accepted or refused by itself; with a `dialect` they have to satisfy the
+    /// schema too, as this zod judges.
+    pub fn each_message(
+        &self,
+        dialect: Option<Dialect>,
+    ) -> impl Iterator<Item = Result<NewMessage<'_>>> {
+        self.iter().map(move |record| {
+            if let Some(dialect) = dialect {
+                validate::validate_json(&validate::QUEUE_MESSAGE, record.as_bytes(), dialect)?;
+            }
+            message_of(record).map_err(invalid)
         })
-        .collect()
+    }
 }
 
-/// As [`parse_messages`], but each message is accepted or refused by itself.
-///
-/// # Errors
-/// `InvalidMessage` when the text is not a JSON array.
-pub fn parse_each(text: &str) -> Result<Vec<Result<NewMessage<'_>>>> {
-    Ok(elements(text)?
-        .into_iter()
-        .map(|element| element.into_message().map_err(invalid))
-        .collect())
+impl<S: AsRef<str>> FromIterator<S> for Records {
+    fn from_iter<I: IntoIterator<Item = S>>(records: I) -> Self {
+        let mut all = Records::default();
+        for record in records {
+            all.text.push_str(record.as_ref());
+            all.ends.push(all.text.len());
+        }
+        all
+    }
 }
 
-/// As [`parse_each`], of messages that have to satisfy the schema too.
-///
-/// # Errors
-/// Those of [`parse_each`].
-pub fn parse_valid(text: &str, dialect: Dialect) -> Result<Vec<Result<NewMessage<'_>>>> {
-    let raw: Vec<&RawValue> = serde_json::from_str(text)
-        .map_err(|error| invalid(format!("The messages are not a JSON array: {error}.")))?;
-    let judge = |message: &'_ RawValue| {
-        validate::validate_json(&validate::QUEUE_MESSAGE, message.get().as_bytes(), dialect)
-    };
-    let judged = raw.into_iter().map(judge);
-    Ok(judged
-        .zip(parse_each(text)?)
-        .map(|(verdict, message)| verdict.map_err(Error::from).and(message))
-        .collect())
+fn message_of(record: &str) -> Result<NewMessage<'_>, String> {
+    if let Some(parts) = Parts::of(record) {
+        return NewMessage::of_json(
+            parts.id.into(),
+            parts.kind.into(),
+            parts.payload.into(),
+            parts.timestamp,
+        );
+    }
+    let mut reader = serde_json::Deserializer::from_str(record);
+    let element = ElementSeed.deserialize(&mut reader);
+    element
+        .and_then(|element| reader.end().map(|()| element))
+        .map_err(|error| format!("The message is not JSON: {error}."))?
+        .into_message()
 }
 
-fn elements(text: &str) -> Result<Vec<Element<'_>>> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    reader
-        .deserialize_seq(ElementsVisitor)
-        .and_then(|elements| reader.end().map(|()| elements))
-        .map_err(|error| invalid(format!("The messages are not a JSON array: {error}.")))
+/// The parts of a record whose payload is last and whose names need no unescaping.
+struct Parts<'a> {
+    id: &'a str,
+    kind: &'a str,
+    timestamp: f64,
+    payload: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(record: &'a str) -> Option<Self> {
+        let (id, rest) = plain_string(record.strip_prefix("{\"id\":")?)?;
+        let (kind, rest) = plain_string(rest.strip_prefix(",\"type\":")?)?;
+        let (timestamp, rest) = rest.strip_prefix(",\"timestamp\":")?.split_once(',')?;
+        let payload = rest.strip_prefix("\"payload\":")?.strip_suffix('}')?;
+        Some(Parts {
+            id,
+            kind,
+            timestamp: number(timestamp)?,
+            payload,
+        })
+    }
+}
+
+/// What stands between the quotes that the text begins with, and what follows. `None` where
+/// something is escaped.
+fn plain_string(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix('"')?;
+    let end = memchr::memchr2(b'"', b'\\', inner.as_bytes())?;
+    let rest = inner[end..].strip_prefix('"')?;
+    Some((&inner[..end], rest))
+}
+
+/// The grammar of JSON numbers is a part of Rust's, whose conversion is exact; serde_json's own may
+/// be off by one unit in the last place.
+fn number(json: &str) -> Option<f64> {
+    match json_type(json) {
+        "number" => json.parse().ok(),
+        _ => None,
+    }
 }
 
 fn invalid(text: impl Into<Cow<'static, str>>) -> Error {
     Error::rule(Code::InvalidMessage, text)
 }
 
-/// One element of the batch, not yet judged: the raw text of each field.
+/// A record that was read whole, not yet judged: the raw text of each field.
 #[derive(Default)]
 struct Element<'a> {
     is_object: bool,
@@ -188,9 +283,7 @@ impl<'a> Element<'a> {
             return Err("The message has no `payload`; use null for none.".to_owned());
         };
         let timestamp = match self.timestamp.map(RawValue::get) {
-            // The grammar of JSON numbers is a part of Rust's; serde_json's own conversion may
-            // be off by one unit in the last place.
-            Some(text) if json_type(text) == "number" => text.parse().unwrap_or(f64::NAN),
+            Some(text) if json_type(text) == "number" => number(text).unwrap_or(f64::NAN),
             other => {
                 return Err(format!(
                     "The message's `timestamp` must be a finite number, not {}.",
@@ -235,24 +328,6 @@ fn json_type(text: &str) -> &'static str {
         Some(b't' | b'f') => "a boolean",
         Some(b'n') => "null",
         _ => "number",
-    }
-}
-
-struct ElementsVisitor;
-
-impl<'de> Visitor<'de> for ElementsVisitor {
-    type Value = Vec<Element<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of messages")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = seq.next_element_seed(ElementSeed)? {
-            elements.push(element);
-        }
-        Ok(elements)
     }
 }
 
@@ -372,10 +447,14 @@ mod tests {
 
     #[test]
     fn a_batch_is_read_as_json_parse_reads_it() {
-        let text = r#" [ {"id":"a\n","type":"t","payload": {"x":[1, 2]} ,"timestamp":1.5e3},
-            {"\ud800":1,"extra":[[]],"timestamp":1700000000000.1,"payload":null,"id":"old",
-             "type":"é","\u0069d":"new"}] "#;
-        let messages = parse_messages(text).expect("both are valid");
+        let records = Records::from_iter([
+            r#" {"id":"a\n","type":"t","payload": {"x":[1, 2]} ,"timestamp":1.5e3} "#,
+            r#"{"\ud800":1,"extra":[[]],"timestamp":1700000000000.1,"payload":null,"id":"old",
+                "type":"é","\u0069d":"new"}"#,
+            r#"{"id":"b","type":"t","timestamp":-0.5,"payload":"}"}"#,
+            r#"{"id":"\"","type":"\\","timestamp":1e3,"payload":[{"id":1}]}"#,
+        ]);
+        let messages = records.messages().expect("all are valid");
         let fields: Vec<_> = messages
             .iter()
             .map(|m| (m.id(), m.kind(), m.payload(), m.timestamp()))
@@ -385,9 +464,42 @@ mod tests {
             [
                 ("a\n", "t", r#"{"x":[1, 2]}"#, 1500.0),
                 ("new", "é", "null", 1_700_000_000_000.1),
+                ("b", "t", r#""}""#, -0.5),
+                ("\"", "\\", r#"[{"id":1}]"#, 1000.0),
             ]
         );
-        assert!(parse_messages("[]").expect("empty is valid").is_empty());
+        let none = Records::default();
+        assert!(none.is_empty() && none.messages().expect("empty is valid").is_empty());
+    }
+
+    #[test]
+    fn records_end_where_they_are_said_to() {
+        let records = Records::new("aé1".to_owned(), vec![1, 3, 3, 4]).expect("in order");
+        assert_eq!(records.iter().collect::<Vec<_>>(), ["a", "é", "", "1"]);
+        assert_eq!(records.len(), 4);
+        for ends in [vec![2], vec![3, 1], vec![5]] {
+            let error = Records::new("aé1".to_owned(), ends).expect_err("no such places");
+            assert_eq!(error.code(), "ERR_IPC_INTERNAL");
+        }
+    }
+
+    #[test]
+    fn a_payload_that_comes_last_is_not_read() {
+        for depth in [1, 100_000] {
+            let payload = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let record = format!(r#"{{"id":"a","type":"t","timestamp":1,"payload":{payload}}}"#);
+            let parts = Parts::of(&record).expect("in this order");
+            assert_eq!((parts.payload, parts.timestamp), (payload.as_str(), 1.0));
+        }
+        for other in [
+            r#"{"id":"a","type":"t","payload":1,"timestamp":1}"#,
+            r#"{"id":"a\n","type":"t","timestamp":1,"payload":1}"#,
+            r#"{"id":7,"type":"t","timestamp":1,"payload":1}"#,
+            r#"{"id":"a","type":"t","timestamp":null,"payload":1}"#,
+            "",
+        ] {
+            assert!(Parts::of(other).is_none(), "{other}");
+        }
     }
 
     #[test]
@@ -436,33 +548,43 @@ mod tests {
                 r#"{"id":"a","type":"t","payload":1,"timestamp":1e999}"#,
                 "must be a finite number",
             ),
-            ("[[1]]", "must be an object"),
+            ("[1]", "must be an object"),
+            (
+                r#"{"id":"","type":"t","timestamp":1,"payload":1}"#,
+                "`id` must not",
+            ),
+            (
+                r#"{"id":"a","type":"t","timestamp":1e999,"payload":1}"#,
+                "finite number",
+            ),
+            ("{", "is not JSON"),
+            ("1 2", "is not JSON"),
             ("null", "must be an object"),
             ("\"x\"", "must be an object"),
             ("-7", "must be an object"),
         ];
         for (broken, expected) in cases {
-            let alone = parse_messages(&format!("[{broken}]")).expect_err(broken);
+            let alone = Records::from_iter([broken]);
+            let alone = alone.messages().expect_err(broken);
             assert_eq!(alone.code(), "ERR_IPC_INVALID_MESSAGE");
             assert!(alone.to_string().contains(expected), "{broken}: {alone}");
-            let batch = parse_messages(&format!("[{good},{broken}]")).expect_err(broken);
+            let batch = Records::from_iter([good, broken]);
+            let each: Vec<_> = batch.each_message(None).collect();
+            assert!(each[0].is_ok() && each[1].is_err(), "{broken}");
+            let batch = batch.messages().expect_err(broken);
             assert!(
                 batch.to_string().starts_with("At index 1 of 2: "),
                 "{batch}"
             );
-        }
-        for text in ["", "{}", "[", "[] 1", "nonsense"] {
-            let error = parse_messages(text).expect_err(text);
-            assert_eq!(error.code(), "ERR_IPC_INVALID_MESSAGE");
         }
     }
 
     #[test]
     fn depth_costs_no_stack() {
         let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
-        let text =
-            format!(r#"[{{"id":"a","type":"t","x":{deep},"payload":{deep},"timestamp":1}}]"#);
-        let messages = parse_messages(&text).expect("depth is no fault");
+        let text = format!(r#"{{"id":"a","type":"t","x":{deep},"payload":{deep},"timestamp":1}}"#);
+        let records = Records::from_iter([text]);
+        let messages = records.messages().expect("depth is no fault");
         assert_eq!(messages[0].payload().len(), 2_000_000);
         NewMessage::new("a", "t", deep, 1.0).expect("depth is no fault");
     }

@@ -56,7 +56,7 @@ pub use claim::{Claimed, FailOutcome, Failure, Settled, Settlement};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use dead::Selection;
 pub use doorbell::Doorbell;
-pub use message::{NewMessage, parse_each, parse_messages, parse_valid};
+pub use message::{NewMessage, Records};
 pub use owner::{Owner, is_dead};
 pub(crate) use schema::{Extension, foreign};
 pub use store::Store;

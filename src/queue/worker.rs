@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::claim::{Settled, Settlement};
-use super::message::{self, NewMessage};
+use super::message::{NewMessage, Records};
 use super::upkeep::CleanupProgress;
 use super::{Options, Owner, Store};
 use crate::error::{Code, Error, Result};
@@ -85,10 +85,8 @@ enum Commit {
 /// Messages that arrive together.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// The JSON text of an array, see [`super::parse_each`].
-    pub messages: String,
-    /// How many there are.
-    pub count: usize,
+    /// What is to be stored.
+    pub messages: Records,
     /// See [`Store::enqueue_idempotent`].
     pub idempotent: bool,
     /// Whether they have to satisfy the schema too, as this zod judges.
@@ -116,7 +114,7 @@ impl Request {
     /// For how many requests it counts.
     fn weight(&self) -> usize {
         match self {
-            Request::Enqueue(batch) => batch.count.max(1),
+            Request::Enqueue(batch) => batch.messages.len().max(1),
             _ => 1,
         }
     }
@@ -125,7 +123,7 @@ impl Request {
     fn bytes(&self) -> usize {
         let claims = |claims: &[(String, i64)]| claims.iter().map(|(id, _)| id.len() + 32).sum();
         match self {
-            Request::Enqueue(batch) => batch.messages.len(),
+            Request::Enqueue(batch) => batch.messages.bytes(),
             Request::Handled { ids, .. } => ids.iter().map(|id| id.len() + 24).sum(),
             Request::Settle(settlement) => {
                 let failures: usize = settlement
@@ -618,11 +616,7 @@ fn parse(envelope: &Envelope) -> Result<Parsed<'_>> {
         refused: Vec::new(),
         idempotent: batch.idempotent,
     };
-    let judged = match batch.validate {
-        Some(dialect) => message::parse_valid(&batch.messages, dialect),
-        None => message::parse_each(&batch.messages),
-    };
-    for (place, message) in judged?.into_iter().enumerate() {
+    for (place, message) in batch.messages.each_message(batch.validate).enumerate() {
         match message {
             Ok(message) => parsed.messages.push((place, message)),
             Err(error) => parsed.refused.push(Refused::new(place, &error)),

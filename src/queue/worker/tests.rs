@@ -60,18 +60,16 @@ fn held_up(folder: &Folder) -> (Desk, impl FnOnce() + use<>) {
 }
 
 fn batch(ids: &[&str]) -> Request {
-    let messages: Vec<String> = ids
-        .iter()
-        .map(|id| format!(r#"{{"id":"{id}","type":"t","payload":null,"timestamp":1}}"#))
-        .collect();
-    let count = messages.len();
-    enqueue(format!("[{}]", messages.join(",")), count)
+    enqueue(
+        ids.iter()
+            .map(|id| format!(r#"{{"id":"{id}","type":"t","timestamp":1,"payload":null}}"#))
+            .collect(),
+    )
 }
 
-fn enqueue(messages: String, count: usize) -> Request {
+fn enqueue(messages: Records) -> Request {
     Request::Enqueue(Batch {
         messages,
-        count,
         idempotent: false,
         validate: None,
     })
@@ -124,7 +122,7 @@ fn enqueues_that_wait_share_a_commit_and_keep_their_own_outcomes() {
     desk.ask(1, batch(&["a"]));
     desk.ask(2, batch(&["b", "c"]));
     desk.ask(3, batch(&["d", "a", "e"]));
-    desk.ask(4, enqueue("[{},7]".to_owned(), 2));
+    desk.ask(4, enqueue(Records::from_iter(["{}", "7"])));
     desk.ask(5, batch(&["a"]));
     desk.ask(6, batch(&[]));
     desk.ask(7, batch(&["f"]));
@@ -240,7 +238,10 @@ fn a_cleanup_gives_way_and_leases_come_first() {
 
 #[test]
 fn a_commit_is_bounded_and_a_batch_is_not_divided() {
-    let of = |count: usize, bytes: usize| enqueue(" ".repeat(bytes), count);
+    let of = |count: usize, bytes: usize| {
+        let empty = std::iter::repeat_n(String::new(), count - 1);
+        enqueue(empty.chain([" ".repeat(bytes)]).collect())
+    };
     let handled = |remember| Request::Handled {
         ids: vec!["a".to_owned()],
         remember,
@@ -312,14 +313,15 @@ fn what_was_handled_elsewhere_is_settled_after_what_was_stored_before() {
 fn a_batch_that_must_obey_the_schema_is_judged_message_by_message() {
     let folder = Folder::new();
     let desk = Desk::open(folder.options());
-    let text = r#"[{"id":"a","type":"t","payload":1,"timestamp":1},
-        {"id":"b","type":"t","payload":1,"timestamp":-1},
-        {"id":"c","type":"t","timestamp":1}]"#;
+    let records = [
+        r#"{"id":"a","type":"t","payload":1,"timestamp":1}"#,
+        r#"{"id":"b","type":"t","timestamp":-1,"payload":1}"#,
+        r#"{"id":"c","type":"t","timestamp":1}"#,
+    ];
     desk.ask(
         1,
         Request::Enqueue(Batch {
-            messages: text.to_owned(),
-            count: 3,
+            messages: records.iter().collect(),
             idempotent: false,
             validate: Some(Dialect::ZOD_4),
         }),
@@ -416,7 +418,7 @@ fn a_lock_that_stays_makes_every_request_of_the_group_busy() {
 fn what_waits_is_bounded_by_bytes_and_by_number() {
     let folder = Folder::new();
     let (desk, go_on) = held_up(&folder);
-    let padded = |bytes: usize| enqueue(" ".repeat(bytes), 1);
+    let padded = |bytes: usize| enqueue(Records::from_iter([" ".repeat(bytes)]));
     let max = limits::PENDING_BYTES_MAX as usize;
     desk.ask(1, padded(max + 1));
     let error = desk
