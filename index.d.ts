@@ -1,2 +1,2 @@
 /// <reference lib="esnext.disposable" />
-export * from './dist/index.js';
+export * from './dist/root.js';

@@ -84,7 +84,7 @@ function tool(name, command = name) {
 describe('the tarball', RUN_IN_PARALLEL, () => {
   test('holds what runs, its declarations and its documents, and nothing else', () => {
     const allowed = [
-      /^dist\/[\w-]+\.(js|d\.ts)$/,
+      /^dist\/([\w-]+\.d\.ts|bundle\.js|esm\.js)$/,
       /^features\/(unix-socket|sqlite-queue|runtime-database|hybrid)\/index\.(js|mjs|d\.ts|d\.mts)$/,
       /^index\.(js|mjs|d\.ts|d\.mts)$/,
       /^docs\/[\w-]+\.md$/,

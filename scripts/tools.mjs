@@ -51,7 +51,7 @@ export function target() {
   return `${base}-${musl ? 'musl' : 'gnu'}`;
 }
 
-/** Builds the addon and the JavaScript face. Cargo and tsc see for themselves what is fresh. */
+/** Builds the addon and the JavaScript face. Cargo sees for itself what is fresh. */
 export function build() {
   run('cargo', ['build', '--release', '--locked']);
   const library = process.platform === 'darwin' ? 'libflowtrace_ipc.dylib' : 'libflowtrace_ipc.so';
@@ -62,4 +62,5 @@ export function build() {
   renameSync(`${addon}.new`, addon);
   rmSync(join(root, 'dist'), { recursive: true, force: true });
   run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc')]);
+  run(process.execPath, [join(root, 'scripts', 'bundle.mjs')]);
 }

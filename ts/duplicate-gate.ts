@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { nodeCrypto } from './builtins.js';
 import { limits } from './limits.js';
 
 /** The first copy of a message on its way; its outcome is that of every other one. */
@@ -96,5 +96,5 @@ export class DuplicateGate {
 /** What the gate knows an id by: long ones are bounded, without becoming alike. */
 export function keyOf(id: string): string {
   if (id.length <= limits.gateIdLengthMax) return id;
-  return `sha256:${createHash('sha256').update(id, 'utf16le').digest('base64')}`;
+  return `sha256:${nodeCrypto().createHash('sha256').update(id, 'utf16le').digest('base64')}`;
 }

@@ -1,8 +1,9 @@
-type Core = typeof import('./core.js');
+type Entries = typeof import('./entries.js');
+type Core = Entries['core'];
 
 function attempt(): () => Core {
   try {
-    const core = require('./core.js') as Core;
+    const { core } = require('./bundle.js') as Entries;
     return () => core;
   } catch (error) {
     return () => {

@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto';
 import type { SocketLevel } from './ack-sender.js';
+import { nodeCrypto } from './builtins.js';
 import { ackSender, checkSocketPath, UnixSocketClient } from './client.js';
 import { type DeliveryStore, deliveryStore } from './delivery-store.js';
 import { Emitter } from './emitter.js';
@@ -71,7 +71,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   /** Messages stored since the last `backlog` event. */
   #justStored = 0;
   readonly #keepAlive = new KeepAlive();
-  readonly #prefix = randomBytes(12).toString('base64url');
+  readonly #prefix = nodeCrypto().randomBytes(12).toString('base64url');
   #lastId = 0;
   readonly #newId = () => `${this.#prefix}-${(++this.#lastId).toString(36)}`;
   #timer: ReturnType<typeof setTimeout> | undefined;

@@ -1,4 +1,4 @@
-import { MessageChannel } from 'node:worker_threads';
+import { workerThreads } from './builtins.js';
 import { DELAY_MS_MAX } from './options.js';
 
 /**
@@ -46,7 +46,7 @@ export class PollClock {
  */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
+    const { port1, port2 } = new (workerThreads().MessageChannel)();
     port1.once('message', () => {
       port1.close();
       resolve();

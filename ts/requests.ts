@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { nodeCrypto } from './builtins.js';
 import { abortReason, IpcError } from './errors.js';
 import { limits } from './limits.js';
 import type { AbortSignalLike, IPCMessage } from './types.js';
@@ -77,7 +77,7 @@ export class Requests {
   /** Ids whose reply may still come although nobody waits for it any more, the oldest first. */
   readonly #given = new Set<RequestId>();
   readonly #pauses = new Set<{ reject: (error: unknown) => void }>();
-  readonly #prefix = randomBytes(9).toString('base64url');
+  #prefix: string | undefined;
   #count = 0;
   #onIdle: (() => void) | undefined;
   /** Replies that came when nobody waited for them any more. */
@@ -93,6 +93,7 @@ export class Requests {
   /** An id that no other client makes. */
   newId(): string {
     this.#count++;
+    this.#prefix ??= nodeCrypto().randomBytes(9).toString('base64url');
     return `${this.#prefix}-${this.#count.toString(36)}`;
   }
 

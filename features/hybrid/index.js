@@ -1,3 +1,3 @@
 'use strict';
 
-module.exports = require('../../dist/hybrid.js');
+module.exports = require('../../dist/bundle.js').hybrid;

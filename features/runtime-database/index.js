@@ -1,3 +1,3 @@
 'use strict';
 
-module.exports = require('../../dist/runtime-database.js');
+module.exports = require('../../dist/bundle.js').runtimeDatabase;

@@ -1,3 +1,3 @@
 'use strict';
 
-module.exports = require('../../dist/sqlite-queue.js');
+module.exports = require('../../dist/bundle.js').sqliteQueue;

@@ -1,3 +1,3 @@
 'use strict';
 
-module.exports = require('../../dist/unix-socket.js');
+module.exports = require('../../dist/bundle.js').unixSocket;

@@ -1,0 +1,16 @@
+// Makes `dist/bundle.js` of the compiled JavaScript face; see `ts/entries.ts`. The compiled files
+// stay beside it for the tests of single modules, and are not published.
+import { join } from 'node:path';
+import { buildSync } from 'esbuild';
+import { root } from './tools.mjs';
+
+buildSync({
+  entryPoints: [join(root, 'dist', 'entries.js')],
+  outfile: join(root, 'dist', 'bundle.js'),
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  // The service's own, which has to be the copy that its `require` gives.
+  external: ['zod'],
+  logLevel: 'warning',
+});

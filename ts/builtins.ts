@@ -1,0 +1,12 @@
+// Modules of Node that take as long to load as all of this package, and that most processes never
+// need: loaded when they are.
+
+/** `node:crypto` */
+export function nodeCrypto(): typeof import('node:crypto') {
+  return require('node:crypto') as typeof import('node:crypto');
+}
+
+/** `node:worker_threads` */
+export function workerThreads(): typeof import('node:worker_threads') {
+  return require('node:worker_threads') as typeof import('node:worker_threads');
+}
