@@ -50,8 +50,9 @@ impl Rig {
         self.hub.client(options).unwrap()
     }
 
-    /// One poll without waiting.
+    /// One poll without waiting, as an event loop does it that found something readable.
     fn poll(&mut self) {
+        self.hub.poll_likely(&mut self.events);
         self.hub
             .poll(Some(Duration::ZERO), &mut self.events, &mut Vec::new())
             .unwrap();
@@ -181,6 +182,55 @@ fn frames_travel_both_ways_and_are_counted() {
     rig.next("the end", |event| {
         matches!(event, Event::PeerClosed { error: None, .. }).then_some(())
     });
+}
+
+#[test]
+fn what_most_likely_has_something_is_read_without_asking() {
+    let mut rig = Rig::new();
+    let server = rig.server(|_| {});
+    let mut streams: Vec<_> = (0..2)
+        .map(|_| UnixStream::connect(rig.path()).unwrap())
+        .collect();
+    let told = |rig: &mut Rig| {
+        let mut events = Vec::new();
+        rig.hub.poll_likely(&mut events);
+        rig.bodies(&events)
+            .into_iter()
+            .map(|(_, body)| body)
+            .collect::<Vec<_>>()
+    };
+    rig.until("both connections", |rig| {
+        rig.hub.server_stats(server).unwrap().connections == 2
+    });
+    // Nobody was ever heard of.
+    streams[0].write_all(&wire(&["1"])).unwrap();
+    assert!(told(&mut rig).is_empty());
+    rig.until("the first message", |rig| {
+        !rig.bodies(&rig.events).is_empty()
+    });
+    // The same one again, any number of times, and also when it has nothing to say.
+    assert!(told(&mut rig).is_empty());
+    for body in ["2", "3"] {
+        streams[0].write_all(&wire(&[body])).unwrap();
+        assert_eq!(told(&mut rig), [body]);
+        rig.events.clear();
+        rig.poll();
+        assert!(rig.bodies(&rig.events).is_empty());
+    }
+    // The other one is found by the poll that follows, and then is the likely one.
+    streams[1].write_all(&wire(&["4"])).unwrap();
+    assert!(told(&mut rig).is_empty());
+    rig.until("the other message", |rig| {
+        !rig.bodies(&rig.events).is_empty()
+    });
+    streams[1].write_all(&wire(&["5"])).unwrap();
+    assert_eq!(told(&mut rig), ["5"]);
+    // Its end.
+    streams.pop();
+    rig.events.clear();
+    rig.poll();
+    assert!(matches!(rig.events[..], [Event::PeerClosed { .. }]));
+    assert!(told(&mut rig).is_empty());
 }
 
 /// A client that writes without a pause does not come to its event loop; what the peer has read

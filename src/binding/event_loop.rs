@@ -206,6 +206,18 @@ impl EventLoop {
         self.armed.set(deadline);
     }
 
+    /// Something can be read. What most likely is goes to JavaScript first, the rest follows.
+    fn read(&self) {
+        let mut events = Vec::new();
+        if let Some(core) = self.hub.borrow_mut().as_mut() {
+            core.poll_likely(&mut events);
+        }
+        if !events.is_empty() {
+            self.call(|env| hub::encode(env, events, Vec::new()));
+        }
+        self.turn();
+    }
+
     /// One wake-up: all work that is possible, then one call into JavaScript.
     fn turn(&self) {
         let mut events = Vec::new();
@@ -320,7 +332,7 @@ unsafe fn guarded(data: *mut c_void, work: impl FnOnce(&EventLoop)) {
 
 unsafe extern "C" fn on_readable(handle: *mut UvHandle, _status: i32, _events: i32) {
     // SAFETY: libuv calls this with an open handle of ours.
-    unsafe { guarded(uv_handle_get_data(handle), EventLoop::turn) }
+    unsafe { guarded(uv_handle_get_data(handle), EventLoop::read) }
 }
 
 unsafe extern "C" fn on_timer(handle: *mut UvHandle) {
