@@ -30,7 +30,7 @@ export function fields(message: QueueMessage, which: string) {
  * be stored as U+FFFD, and the id would be another one.
  */
 export function isText(value: unknown): value is string {
-  return typeof value === 'string' && !/\p{Surrogate}/u.test(value);
+  return typeof value === 'string' && value.isWellFormed();
 }
 
 /**
