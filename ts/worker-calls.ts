@@ -16,7 +16,7 @@ type Refused = [place: number, code: string, text: string];
  * Of many messages of one tick so many go to the worker thread at a time, in UTF-16 units: it
  * stores the first ones while the others are made.
  */
-const HANDOVER_LENGTH_MAX = 48 * 1024;
+const HANDOVER_LENGTH_MAX = 64 * 1024;
 
 /** Messages that go to the worker thread together, and the promises for them. */
 class Batch implements Waiting {
