@@ -274,6 +274,24 @@ test('the bytes of a marked connection are those of docs/protocol.md', async (t)
   ]);
 });
 
+test('a client that half-closes after a malformed marked frame is told of the refusal', async (t) => {
+  const path = folder(t);
+  await listen(t, { socketPath: path('ipc.sock') });
+  for (const bytes of [
+    Buffer.from(MARK),
+    Buffer.from(`{${MARK}`),
+    Buffer.from(`\xff${MARK}`, 'latin1'),
+  ]) {
+    const { socket, frames } = await plainClient(t, path('ipc.sock'), { allowHalfOpen: true });
+    socket.end(frame(bytes));
+    await until(() => socket.readableEnded, 'the server to close');
+    assert.equal(frames.length, 2);
+    const { through, refused } = JSON.parse(frames[1]).$ipc;
+    assert.deepEqual([through, refused[0].slice(0, 2)], [1, [1, 'ERR_IPC_MALFORMED_FRAME']]);
+    socket.destroy();
+  }
+});
+
 test('an old server that replies acknowledges by its reply', async (t) => {
   const path = folder(t);
   const texts = await oldServer(t, { socketPath: path('ipc.sock') }, ({ id, bad }) =>

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { UnixSocketClient, UnixSocketServer } from '../features/unix-socket/index.js';
+import { folder, json, listen, plainClient, until } from './support/socket.mjs';
 
 async function pair(t, options) {
   const folder = mkdtempSync(join(tmpdir(), 'ipc-'));
@@ -51,6 +52,23 @@ for (const [name, message] of bad) {
     assert.equal(server.stats().malformed, 1);
   });
 }
+
+test('a client that half-closes after an invalid message receives the reply', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const { server } = await listen(t, { socketPath: path, validate: true });
+  server.setRequestHandler(() => ({}));
+  for (const messages of [[bad[0][1]], [good, bad[0][1]], [bad[0][1], good]]) {
+    const { socket, frames } = await plainClient(t, path, { allowHalfOpen: true });
+    socket.end(Buffer.concat(messages.map(json)));
+    await until(() => socket.readableEnded, 'the server to close');
+    assert.deepEqual(
+      frames.map((text) => JSON.parse(text).id).sort(),
+      messages.map(({ id }) => id).sort(),
+    );
+    socket.destroy();
+  }
+  assert.equal(server.stats().inFlight, 0);
+});
 
 test('without validate every JSON value goes through', async (t) => {
   const { server, client, errors } = await pair(t, {});

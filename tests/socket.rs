@@ -295,6 +295,34 @@ fn no_more_than_the_high_water_mark_is_handed_over() {
     });
 }
 
+/// What is answered to a frame that was not accepted finds its connection, and a flood of such
+/// frames is stopped as any other.
+#[test]
+fn frames_that_are_not_accepted_are_in_flight_until_they_are_settled() {
+    let mut rig = Rig::new();
+    let server = rig.server(|options| options.high_water_mark = 2);
+    let mut stream = UnixStream::connect(rig.path()).unwrap();
+    stream.write_all(&wire(&["", "", ""])).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    for in_flight in [2, 1] {
+        rig.until("bad frames", |rig| {
+            rig.hub.server_stats(server).unwrap().in_flight == in_flight
+        });
+        assert_eq!(rig.hub.server_stats(server).unwrap().connections, 1);
+        let told = std::mem::take(&mut rig.events);
+        for event in told {
+            if let Event::BadFrame { connection, .. } = event {
+                rig.hub.write(connection, &mut text(&["1"])).unwrap();
+                rig.hub.settle(server, connection, 1);
+            }
+        }
+    }
+    let mut replies = Vec::new();
+    stream.read_to_end(&mut replies).unwrap();
+    assert_eq!(replies, wire(&["1", "1", "1"]));
+    assert_eq!(rig.hub.server_stats(server).unwrap().bad_frames, 3);
+}
+
 /// Plain clients write frames in pieces of random size, and messages are settled at random: each
 /// connection's frames arrive once and in order, and nothing is left over.
 #[test]

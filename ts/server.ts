@@ -389,9 +389,11 @@ class Run implements Endpoint {
     if (connection !== undefined && replyTo && this.#owner.answers()) {
       this.#reply(connection, replyTo, { success: false, error: message });
     }
-    if (connection !== undefined) {
+    if (connection === undefined) {
+      nativeHub().settle(this.#key, Float64Array.of(id, 1), 2);
+    } else {
       this.#refuse(connection, number, code, message);
-      this.#tellSoon(connection);
+      this.#settle(connection);
     }
     this.#owner.tell('error', new IpcError(code, message), connection && info(connection));
   }
@@ -541,10 +543,6 @@ class Run implements Endpoint {
   /** Tells the addon that a message is done: all of one tick together, after their replies. */
   #settle(connection: Connection): void {
     connection.settled++;
-    this.#tellSoon(connection);
-  }
-
-  #tellSoon(connection: Connection): void {
     if (this.#settledIn.size === 0) SETTLED.then(this.#tellSettled);
     this.#settledIn.add(connection);
   }

@@ -42,7 +42,8 @@ pub enum Event {
         /// The frames, in order of arrival per connection.
         frames: Frames,
     },
-    /// A complete frame was not accepted; its connection lives on.
+    /// A complete frame was not accepted; its connection lives on. That of a server is in flight
+    /// until it is settled, so that what is answered to it still finds the connection.
     BadFrame {
         /// The client or server.
         owner: Key,

@@ -36,7 +36,7 @@ pub struct ServerOptions {
     pub frame_bytes_max: u32,
     /// Time within which a begun frame has to be complete.
     pub frame_timeout: Duration,
-    /// Messages handed over and not settled at which reading stops.
+    /// Frames handed over and not settled at which reading stops.
     pub high_water_mark: u32,
     /// Bytes that may wait for one peer.
     pub outbound_bytes_max: u32,
@@ -85,7 +85,7 @@ pub struct ServerStats {
     pub frames_sent: u64,
     /// Bytes that wait for slow peers.
     pub outbound_bytes: u64,
-    /// Messages handed over and not settled.
+    /// Frames handed over and not settled, those included that were not accepted.
     pub in_flight: u32,
     /// Connections that are not read because the high-water mark is reached.
     pub stalled: u32,
@@ -197,8 +197,8 @@ impl Hub {
         })
     }
 
-    /// Says that `count` messages of `connection` are done, which makes room below the
-    /// high-water mark.
+    /// Says that `count` frames of `connection` are done, those of [`Event::BadFrame`] included,
+    /// which makes room below the high-water mark.
     pub fn settle(&mut self, server: Key, connection: Key, count: u32) {
         let Some(state) = self.servers.get_mut(&server) else {
             return;
@@ -457,10 +457,11 @@ impl Hub {
                 peer.marked += 1;
                 number = peer.marked;
             }
+            // A frame that is not accepted counts as well: JavaScript may have an answer to write.
+            peer.in_flight += 1;
+            server.stats.in_flight += 1;
             match judge(frame, server.options.validate) {
                 Ok(ascii) => {
-                    peer.in_flight += 1;
-                    server.stats.in_flight += 1;
                     let batch = Batch::of(&mut self.batches, owner, separator);
                     if let Some(frames) = batch.push(key, frame, ascii, number) {
                         self.events.push(Event::Frames { owner, frames });
