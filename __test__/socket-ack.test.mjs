@@ -72,6 +72,50 @@ test('a refusal says why, and that the message was certainly not handled', async
   assert.deepEqual(await client.send({ id: '6' }, { ack: true }), { level: 'handled' });
 });
 
+for (const [name, serverOptions, clientOptions] of [
+  ['the server bounds its replies', { maxOutboundBytes: 65_536 }, {}],
+  ['hardly any reply fits', { maxOutboundBytes: 10 }, {}],
+  ['the client takes 64 KiB', {}, { maxFrameBytes: 65_536 }],
+  ['the client takes 4 KiB', {}, { maxFrameBytes: 4_096 }],
+]) {
+  test(`many refusals with long reasons arrive as such: ${name}`, async (t) => {
+    const path = folder(t)('ipc.sock');
+    const { server } = await listen(t, { socketPath: path, ...serverOptions });
+    server.setMessageHandler(({ n }) => {
+      if (n < 100) throw new Error(`${n} "\0 is down: ${'\u{1f525}'.repeat(5_000)}`);
+    });
+    const { client, errors } = await connected(t, { socketPath: path, ...clientOptions });
+    const sends = Array.from({ length: 101 }, (_, n) => client.send({ n }, { ack: true }));
+    const outcomes = await Promise.allSettled(sends);
+    for (const [n, { reason }] of outcomes.entries()) {
+      if (n === 100) assert.equal(reason, undefined);
+      else assert.equal(reason?.code, 'ERR_IPC_REFUSED', `message ${n}`);
+    }
+    assert.match(outcomes[7].reason.message, /7 "\0 is down/);
+    assert.deepEqual(errors, []);
+    assert.equal(client.isConnected(), true);
+  });
+}
+
+test('a connection to which a reply cannot be written is closed with what follows it', async (t) => {
+  const path = folder(t);
+  const { server, errors } = await listen(t, {
+    socketPath: path('ipc.sock'),
+    maxOutboundBytes: 1_000,
+  });
+  server.setRequestHandler(({ id }) => ({ id }));
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  // Neither the reply nor the error in its place fits, because both repeat the id.
+  const long = client.send({ id: 'x'.repeat(3_000) }, { ack: true });
+  await assert.rejects(long, { code: 'ERR_IPC_CONNECTION_LOST', indeterminate: true });
+  await until(() => errors.length === 2);
+  assert.deepEqual(
+    errors.map(({ code }) => code),
+    ['ERR_IPC_FRAME_TOO_LARGE', 'ERR_IPC_FRAME_TOO_LARGE'],
+  );
+  assert.match(errors[1].message, /Connection closed.*maxOutboundBytes/);
+});
+
 test('a message that breaks the schema of the server is refused', async (t) => {
   const path = folder(t);
   const { server } = await listen(t, { socketPath: path('ipc.sock'), validate: true });

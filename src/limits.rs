@@ -94,6 +94,15 @@ limits! {
     /// Milliseconds that `client.send(message, { ack: true })` waits for the acknowledgement.
     pub const ACK_TIMEOUT_MS: u32 = 30_000;
 
+    /// Longest control frame that a server sends, in bytes of JSON: far below every sensible
+    /// `maxFrameBytes` of a client, which would end the connection over a longer one. News that do
+    /// not fit into one frame take several.
+    pub const CONTROL_BYTES_MAX: u32 = 2_048;
+
+    /// Longest text of a refusal in a control frame, in UTF-16 units. However it is escaped, which
+    /// takes at most six bytes a unit, it fits into one frame.
+    pub const REFUSAL_TEXT_LENGTH_MAX: u32 = 256;
+
     /// Milliseconds that a published message waits for its acknowledgement before it is stored.
     pub const SPILL_AFTER_MS: u32 = 1_000;
 

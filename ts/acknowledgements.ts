@@ -69,32 +69,75 @@ export class Acknowledgements {
 
   /** The message with this number was not handled, and will not be. */
   refuse(number: number, code: string, text: string): void {
-    this.#refused.push([number, code, text.slice(0, limits.errorTextBytesMax)]);
+    this.#refused.push([number, code, text.slice(0, limits.refusalTextLengthMax)]);
     this.acknowledge(number);
   }
 
-  /** The text of the control frame with all news; undefined if there are none. */
-  take(): string | undefined {
-    const control: Control = {};
-    let isNews = false;
-    if (this.#through > this.#toldThrough) {
-      this.#toldThrough = control.through = this.#through;
-      isNews = true;
+  /**
+   * The texts of the control frames with all news, none if there are none. The refusals come first,
+   * so that no frame says of a refused message that it is settled before the client knows the rest.
+   */
+  take(): string[] {
+    const frames = new ControlFrames();
+    for (const refusal of this.#refused) frames.refuse(refusal);
+    const also = ranges(this.#untold.filter((number) => number > this.#through));
+    for (let at = 0; at < also.length; at += 2) {
+      frames.settle(also[at] as number, also[at + 1] as number);
     }
-    if (this.#untold.length > 0) {
-      const also = ranges(this.#untold.filter((number) => number > this.#through));
-      this.#untold = [];
-      if (also.length > 0) {
-        control.also = also;
-        isNews = true;
-      }
-    }
-    if (this.#refused.length > 0) {
-      control.refused = this.#refused;
-      this.#refused = [];
-      isNews = true;
-    }
-    return isNews ? JSON.stringify({ $ipc: control }) + MARK : undefined;
+    const isFurther = this.#through > this.#toldThrough;
+    this.#refused = [];
+    this.#untold = [];
+    this.#toldThrough = this.#through;
+    return frames.end(isFurther ? this.#through : undefined);
+  }
+}
+
+/** Bytes of a control frame around what it lists. */
+const CONTROL_FRAME_BYTES =
+  JSON.stringify({ $ipc: { through: Number.MAX_SAFE_INTEGER, also: [], refused: [] } }).length +
+  MARK.length;
+
+/** Control frames in the making: a new one begins where the last one would become too long. */
+class ControlFrames {
+  readonly #texts: string[] = [];
+  #also: string[] = [];
+  #refused: string[] = [];
+  /** Bytes of what the last frame lists. */
+  #bytes = 0;
+
+  refuse(refusal: Refusal): void {
+    const text = JSON.stringify(refusal);
+    this.#makeRoom(Buffer.byteLength(text));
+    this.#refused.push(text);
+  }
+
+  settle(from: number, to: number): void {
+    const text = `${from},${to}`;
+    this.#makeRoom(text.length);
+    this.#also.push(text);
+  }
+
+  /** All texts; the last one says that every frame up to `through` is settled. */
+  end(through: number | undefined): string[] {
+    this.#finish(through);
+    return this.#texts;
+  }
+
+  #makeRoom(bytes: number): void {
+    const withComma = bytes + 1;
+    if (CONTROL_FRAME_BYTES + this.#bytes + withComma > limits.controlBytesMax) this.#finish();
+    this.#bytes += withComma;
+  }
+
+  #finish(through?: number): void {
+    const fields: string[] = [];
+    if (through !== undefined) fields.push(`"through":${through}`);
+    if (this.#also.length > 0) fields.push(`"also":[${this.#also.join()}]`);
+    if (this.#refused.length > 0) fields.push(`"refused":[${this.#refused.join()}]`);
+    if (fields.length > 0) this.#texts.push(`{"$ipc":{${fields.join()}}}${MARK}`);
+    this.#also = [];
+    this.#refused = [];
+    this.#bytes = 0;
   }
 }
 

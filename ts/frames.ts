@@ -158,7 +158,10 @@ export class Outbox {
     return promise;
   }
 
-  /** Adds a message that nobody waits for. */
+  /**
+   * Adds a message that nobody waits for. If it cannot be sent, `onFlush` tells; on a server, the
+   * addon then closes the connection, because what was to be told is lost.
+   */
   post(text: string): void {
     this.#text += HEADER_PLACE + text;
     if (this.#text.length > BATCH_LENGTH_MAX) {

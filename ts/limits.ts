@@ -12,7 +12,8 @@ interface Limits {
   readonly helloTimeoutMs: number;
   readonly helloPollMs: number;
   readonly legacyPollMs: number;
-  readonly errorTextBytesMax: number;
+  readonly controlBytesMax: number;
+  readonly refusalTextLengthMax: number;
   readonly payloadBytesMax: number;
   readonly nameBytesMax: number;
   readonly consumerConcurrency: number;

@@ -553,8 +553,9 @@ class Run implements Endpoint {
     const settlements = this.#settlements;
     let length = 0;
     for (const connection of this.#settledIn) {
-      const news = connection.acks?.take();
-      if (news !== undefined && this.#connections.has(connection.id)) connection.outbox.post(news);
+      if (connection.acks !== undefined && this.#connections.has(connection.id)) {
+        for (const news of connection.acks.take()) connection.outbox.post(news);
+      }
       connection.outbox.flush();
       settlements[length++] = connection.id;
       settlements[length++] = connection.settled;

@@ -341,8 +341,9 @@ impl Hub {
     ///
     /// # Errors
     /// [`Code::FrameTooLarge`] and [`Code::OutboundFull`]: nothing of `text` was sent.
-    /// [`Code::ConnectionLost`] when there is no such connection, or none any more. A server's
-    /// connection that overflows is closed, because its replies can no longer arrive in order.
+    /// [`Code::ConnectionLost`] when there is no such connection, or none any more. In the first two
+    /// cases a server's connection is closed: what comes later must not arrive without this, an
+    /// acknowledgement for instance without the refusals before it.
     pub fn write(&mut self, key: Key, text: &mut [u8]) -> Result<Option<u64>> {
         let (link, frame_bytes_max, outbound_bytes_max, frames_sent) = if let Some(peer) =
             self.peers.get_mut(&key)
@@ -352,10 +353,11 @@ impl Hub {
                 return Err(link::lost(None));
             };
             let options = &server.options;
-            // What a server may answer is bounded by what may wait for the peer.
+            // What a server may answer is bounded by what may wait for the peer; what it has to
+            // say of acknowledgements is short.
             (
                 &mut peer.link,
-                options.outbound_bytes_max,
+                options.outbound_bytes_max.max(limits::CONTROL_BYTES_MAX),
                 options.outbound_bytes_max,
                 &mut server.stats.frames_sent,
             )
@@ -369,12 +371,14 @@ impl Hub {
         } else {
             return Err(link::lost(None));
         };
-        let frames = frame::patch_headers(text, frame_bytes_max)?;
         let waited = link.outbound_bytes() > 0;
         let before = link.written();
-        let result = link.write(text, outbound_bytes_max as usize);
+        let result = frame::patch_headers(text, frame_bytes_max).and_then(|frames| {
+            let done = link.write(text, outbound_bytes_max as usize)?;
+            Ok((frames, done))
+        });
         match result {
-            Ok(done) => {
+            Ok((frames, done)) => {
                 *frames_sent += u64::from(frames);
                 let (queued, written) = (link.queued(), link.written());
                 if waited && written > before {
@@ -397,21 +401,21 @@ impl Hub {
     }
 
     fn write_failed(&mut self, key: Key, error: &Error) {
-        let overflow = matches!(
-            error,
-            Error::Rule {
-                code: Code::OutboundFull,
-                ..
-            }
-        );
+        let code = match error {
+            Error::Rule { code, .. } => *code,
+            _ => Code::Internal,
+        };
+        let is_lost = code == Code::ConnectionLost;
         if self.peers.contains_key(&key) {
-            if overflow {
-                let error = Error::rule(Code::OutboundFull, error.to_string());
-                self.close_peer(key, Some(error));
-            } else {
-                self.again(key);
-            }
-        } else if !overflow && self.clients.contains_key(&key) {
+            let error = match code {
+                Code::ConnectionLost => return self.again(key),
+                Code::FrameTooLarge => {
+                    Error::rule(code, "Connection closed: a reply exceeds maxOutboundBytes")
+                }
+                _ => Error::rule(code, error.to_string()),
+            };
+            self.close_peer(key, Some(error));
+        } else if is_lost && self.clients.contains_key(&key) {
             // The peer may have sent something before it left; read to the end, but not for ever.
             let deadline = Instant::now() + Duration::from_millis(limits::DEADLINE_MS.into());
             self.reactor.set_deadline(key, Some(deadline));
