@@ -69,3 +69,24 @@ for (const [name, odds] of Object.entries({
     assert.equal(settled.size, count);
   });
 }
+
+test('a message that is never settled costs nothing for those behind it', () => {
+  const acks = new Acknowledgements();
+  const first = 3;
+  acks.acknowledge(1);
+  // More than a Set holds.
+  const last = 2 ** 24 + 10;
+  let told = first - 1;
+  for (let number = first; number <= last; number++) {
+    acks.acknowledge(number);
+    if (number % 4_096 !== 0 && number !== last) continue;
+    const [{ through, also }, ...more] = acks.take().map((text) => controlOf(JSON.parse(text)));
+    assert.deepEqual([through, also, more], [told < first ? 1 : undefined, [told + 1, number], []]);
+    told = number;
+  }
+  acks.acknowledge(2);
+  assert.deepEqual(
+    acks.take().map((text) => controlOf(JSON.parse(text))),
+    [{ through: last }],
+  );
+});

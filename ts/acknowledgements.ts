@@ -50,7 +50,7 @@ export function controlOf(message: unknown): Control | undefined {
 export class Acknowledgements {
   #through = 0;
   /** Settled frames beyond `#through`. */
-  readonly #beyond = new Set<number>();
+  readonly #beyond = new Ranges();
   /** Those of them that the client has not been told, in the order of their settlement. */
   #untold: number[] = [];
   #refused: Refusal[] = [];
@@ -63,8 +63,7 @@ export class Acknowledgements {
       this.#untold.push(number);
       return;
     }
-    this.#through = number;
-    while (this.#beyond.size > 0 && this.#beyond.delete(this.#through + 1)) this.#through++;
+    this.#through = this.#beyond.take(number + 1) ?? number;
   }
 
   /** The message with this number was not handled, and will not be. */
@@ -138,6 +137,36 @@ class ControlFrames {
     this.#also = [];
     this.#refused = [];
     this.#bytes = 0;
+  }
+}
+
+/**
+ * Numbers, kept as the ranges that they form: a frame that is never settled costs nothing for all
+ * those behind it. Between two ranges is a frame that is not settled, so that there are few.
+ */
+class Ranges {
+  /** Both ends of each range, each with the other one. */
+  readonly #ends = new Map<number, number>();
+
+  /** Adds a number that is not there. */
+  add(number: number): void {
+    // What the neighbours belong to ends or begins with them.
+    const from = this.#ends.get(number - 1);
+    const to = this.#ends.get(number + 1);
+    if (from !== undefined) this.#ends.delete(number - 1);
+    if (to !== undefined) this.#ends.delete(number + 1);
+    this.#ends.set(from ?? number, to ?? number);
+    this.#ends.set(to ?? number, from ?? number);
+  }
+
+  /** Removes the range that begins with this number; its last number, if there is one. */
+  take(from: number): number | undefined {
+    if (this.#ends.size === 0) return undefined;
+    const to = this.#ends.get(from);
+    if (to === undefined) return undefined;
+    this.#ends.delete(from);
+    this.#ends.delete(to);
+    return to;
   }
 }
 
