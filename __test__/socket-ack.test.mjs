@@ -1,10 +1,13 @@
 // Acknowledgements: what `send(message, { ack: true })` learns from servers of every kind, and that
 // peers which know none see nothing of them.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { test } from 'node:test';
 import { DeliveryError } from '../features/unix-socket/index.js';
+import { noStrace } from './crash/strace.mjs';
 import {
+  child,
   collect,
   connected,
   deferred,
@@ -16,6 +19,7 @@ import {
   plainClient,
   plainServer,
   until,
+  within,
 } from './support/socket.mjs';
 
 const MARK = '\t \t';
@@ -430,6 +434,60 @@ test('a server whose handlers are all busy still says that it acknowledges', asy
   gate.resolve();
   assert.deepEqual(await client.send({ n: 3 }, { ack: true }), { level: 'handled' });
   assert.deepEqual(seen, [1, 2, 3]);
+});
+
+/** For each connection of a traced server how many bytes it had taken when it said its greeting. */
+function takenBeforeGreeting(trace) {
+  const call = /(recvfrom|sendto)\((\d+), (.*?), \d+, ([A-Z_|0-9]+).*\) = (\d+)$/;
+  const taken = new Map();
+  const greeted = [];
+  for (const line of readFileSync(trace, 'utf8').split('\n')) {
+    const [, name, descriptor, text, flags, count] = call.exec(line) ?? [];
+    if (name === 'sendto' && text.includes('hello')) greeted.push(taken.get(descriptor) ?? 0);
+    if (name === 'recvfrom' && !flags.includes('MSG_PEEK')) {
+      taken.set(descriptor, (taken.get(descriptor) ?? 0) + Number(count));
+    }
+  }
+  return greeted;
+}
+
+test('the greeting leaves before the kernel has given away a marked frame to its end', {
+  skip: noStrace,
+}, async (t) => {
+  const path = folder(t);
+  const options = ['-f', '-qq', '-o', path('trace'), '-s', '40', '-e', 'trace=recvfrom,sendto'];
+  const server = child(t, 'socket-acknowledging.mjs', [path('ipc.sock')], {
+    command: ['strace', ...options, process.execPath],
+  });
+  await server.line('ready');
+  const plain = frame('{"id":"plain"}');
+  const marked = frame(`{"id":"marked"}${MARK}`);
+  const long = (mark) => frame(`"${'x'.repeat(3_000_000)}"${mark}`);
+  const cases = [
+    [marked],
+    [plain, marked],
+    [Buffer.concat([...Array(1_000).fill(plain), marked])],
+    [Buffer.concat([marked, ...Array(1_000).fill(plain)])],
+    [Buffer.concat([long(''), marked, plain])],
+    [long(MARK)],
+    [...marked].map((byte) => Buffer.from([byte])),
+  ];
+  for (const parts of cases) {
+    // They stay open, so that each has a descriptor of its own.
+    const { socket, frames } = await plainClient(t, path('ipc.sock'));
+    for (const part of parts) {
+      await new Promise((resolve) => void socket.write(part, resolve));
+    }
+    await until(() => frames.length >= 2, 'the greeting and the acknowledgement');
+  }
+  server.process.stdin.end();
+  await within(server.exit, 'the end of the server');
+  const taken = takenBeforeGreeting(path('trace'));
+  const sent = cases.map((parts) => Buffer.concat(parts).length);
+  assert.equal(taken.length, sent.length);
+  for (const [at, bytes] of taken.entries()) {
+    assert.ok(bytes < sent[at], `case ${at}: ${bytes} of ${sent[at]} bytes were taken before`);
+  }
 });
 
 test('an old server whose first reply comes late is waited for from then on', async (t) => {

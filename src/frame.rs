@@ -94,6 +94,18 @@ pub fn patch_headers(text: &mut [u8], frame_bytes_max: u32) -> Result<u32> {
     Ok(frames)
 }
 
+/// The first place at or behind `from` at which a frame of `frames` begins, or their end.
+pub fn boundary(frames: &[u8], from: usize) -> usize {
+    let mut at = 0;
+    while at < from {
+        let Some(header) = frames[at..].first_chunk::<HEADER_BYTES>() else {
+            return frames.len();
+        };
+        at += HEADER_BYTES + u32::from_be_bytes(*header) as usize;
+    }
+    at.min(frames.len())
+}
+
 /// One frame around `body`, for the few that the core writes itself.
 pub fn encode(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).expect("the core writes short frames only");
@@ -227,6 +239,14 @@ mod tests {
             patch_headers(&mut b"{}".to_vec(), 64).unwrap_err().code(),
             "ERR_IPC_INTERNAL"
         );
+    }
+
+    #[test]
+    fn the_next_frame_begins_at_a_boundary() {
+        let frames = [encode(b"12"), encode(b""), encode(b"3")].concat();
+        for (from, expected) in [(0, 0), (1, 6), (6, 6), (7, 10), (11, 15), (15, 15)] {
+            assert_eq!(boundary(&frames, from), expected, "from {from}");
+        }
     }
 
     #[test]

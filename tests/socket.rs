@@ -323,6 +323,99 @@ fn frames_that_are_not_accepted_are_in_flight_until_they_are_settled() {
     assert_eq!(rig.hub.server_stats(server).unwrap().bad_frames, 3);
 }
 
+/// Bytes of a stream that its peer has not read.
+#[cfg(target_os = "linux")]
+fn unread(stream: &UnixStream) -> i32 {
+    use std::os::fd::AsRawFd;
+    let mut held = 0;
+    // SAFETY: `SIOCOUTQ`, the same number as `TIOCOUTQ`, writes one int.
+    let status = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut held) };
+    assert_eq!(status, 0);
+    held
+}
+
+/// The next frame of a stream that does not block, as soon as it is there.
+#[cfg(target_os = "linux")]
+fn try_frame(stream: &mut UnixStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    loop {
+        if let Ok(frame::Front::Frame(body)) = frame::front(buffer, u32::MAX) {
+            let body = body.to_vec();
+            buffer.drain(..frame::HEADER_BYTES + body.len());
+            return Some(body);
+        }
+        let mut chunk = [0; 8_192];
+        match stream.read(&mut chunk) {
+            Ok(count) => buffer.extend_from_slice(&chunk[..count]),
+            Err(_) => return None,
+        }
+    }
+}
+
+/// A client that finds its marked frame read and no greeting takes the server for one without
+/// acknowledgements. So its last byte stays unread until the greeting has left, and that leaves
+/// before the replies that wait, however many they are.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_greeting_that_has_to_wait_holds_the_marked_frame_back() {
+    const OUTBOUND_MAX: u32 = 600_000;
+    // How many frames the reply is that waits, whether as many bytes wait as may, and whether
+    // further replies are what moves them.
+    for (replies, is_full, writes_on) in [
+        (1, false, false),
+        (3, false, false),
+        (1, true, false),
+        (3, true, false),
+        (3, false, true),
+    ] {
+        let mut rig = Rig::new();
+        let server = rig.server(|options| options.outbound_bytes_max = OUTBOUND_MAX);
+        let mut stream = UnixStream::connect(rig.path()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream.write_all(&wire(&["1"])).unwrap();
+        rig.until("the plain frame", |rig| rig.bodies(&rig.events).len() == 1);
+        let (peer, _) = rig.bodies(&rig.events).remove(0);
+        rig.events.clear();
+        // More than the kernel takes at once.
+        let reply = format!("\"{}\"", "x".repeat(500_000 / replies));
+        let batch = vec![reply.as_str(); replies];
+        rig.hub.write(peer, &mut text(&batch)).unwrap();
+        let waiting = rig.hub.server_stats(server).unwrap().outbound_bytes;
+        assert!(waiting > 0);
+        if is_full {
+            let room = u64::from(OUTBOUND_MAX) - waiting - frame::HEADER_BYTES as u64;
+            let filler = "9".repeat(room as usize);
+            rig.hub.write(peer, &mut text(&[&filler])).unwrap();
+        }
+        stream.write_all(&wire(&["2", "3\t \t", "4"])).unwrap();
+        rig.until("the frames before", |rig| {
+            rig.bodies(&rig.events).len() == 2
+        });
+        rig.poll();
+        assert_eq!(rig.bodies(&rig.events).len(), 2);
+        let mut buffer = Vec::new();
+        let mut read = 0;
+        loop {
+            let Some(body) = try_frame(&mut stream, &mut buffer) else {
+                assert!(unread(&stream) > 0, "all is read and no greeting came");
+                if writes_on {
+                    rig.hub.write(peer, &mut text(&["0"])).unwrap();
+                } else {
+                    rig.poll();
+                }
+                continue;
+            };
+            if body.ends_with(frame::MARK) {
+                break;
+            }
+            assert_eq!(body, reply.as_bytes());
+            read += 1;
+        }
+        assert!(read < 3, "{read} replies came before the greeting");
+        rig.until("the last frame", |rig| rig.bodies(&rig.events).len() == 3);
+        assert_eq!(unread(&stream), 0);
+    }
+}
+
 /// Plain clients write frames in pieces of random size, and messages are settled at random: each
 /// connection's frames arrive once and in order, and nothing is left over.
 #[test]

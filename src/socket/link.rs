@@ -18,6 +18,10 @@ use crate::reactor::{Key, Reactor};
 /// Smallest room for one read, in bytes.
 const READ_BYTES_MIN: usize = 64 * 1024;
 
+/// Bytes that [`Link::look`] looks at: as many as a message or a few have, so that to look costs
+/// little beside a system call.
+const LOOK_BYTES: usize = 4 * 1024;
+
 /// What came of one call of [`Link::fill`].
 #[derive(Debug)]
 pub enum Fill {
@@ -33,6 +37,22 @@ pub enum Fill {
     Failed(io::Error),
 }
 
+/// What [`Link::look`] saw in the kernel.
+#[derive(Debug)]
+pub enum Look {
+    /// No bytes; what a read would have said.
+    Nothing(Fill),
+    /// So many bytes.
+    Bytes {
+        /// How many.
+        count: usize,
+        /// Whether the kernel holds no more.
+        are_all: bool,
+        /// Whether they complete a marked frame.
+        complete_marked: bool,
+    },
+}
+
 /// An established connection.
 #[derive(Debug)]
 pub struct Link {
@@ -43,6 +63,8 @@ pub struct Link {
     outbound: VecDeque<Vec<u8>>,
     /// Bytes of the first outbound chunk that the kernel already has.
     first_written: usize,
+    /// A place in the first outbound chunk at which a frame begins, or its end.
+    first_boundary: usize,
     outbound_bytes: usize,
     /// Bytes ever given to [`Link::write`], and of those the ones the kernel took.
     queued: u64,
@@ -64,6 +86,7 @@ impl Link {
             begin: 0,
             outbound: VecDeque::new(),
             first_written: 0,
+            first_boundary: 0,
             outbound_bytes: 0,
             queued: 0,
             written: 0,
@@ -247,38 +270,112 @@ impl Link {
     /// Reads once. `spare` is a buffer that many connections share: an idle connection then
     /// pins no memory.
     pub fn fill(&mut self, frame_bytes_max: u32, spare: &mut Vec<u8>) -> Fill {
+        self.fill_at_most(usize::MAX, frame_bytes_max, spare)
+    }
+
+    /// Reads once and leaves the last byte in the kernel, so that the peer can see that not
+    /// everything was read.
+    pub fn fill_all_but_one(&mut self, frame_bytes_max: u32, spare: &mut Vec<u8>) -> Fill {
+        let count = self.held_by_kernel().saturating_sub(1);
+        if count > 0 {
+            return self.fill_at_most(count, frame_bytes_max, spare);
+        }
         self.make_room(frame_bytes_max, spare);
-        let room = self.inbound.spare_capacity_mut();
-        // SAFETY: the kernel writes at most `room.len()` bytes into memory that we own.
-        let received = unsafe {
-            libc::recv(
-                self.stream.as_raw_fd(),
-                room.as_mut_ptr().cast(),
-                room.len(),
-                0,
-            )
+        match self.receive(1, libc::MSG_PEEK) {
+            Fill::Bytes(_) | Fill::Short(_) => Fill::WouldBlock,
+            nothing => nothing,
+        }
+    }
+
+    /// Reads once, after a [`Link::look`], and no byte that was not seen unless another one stays
+    /// in the kernel.
+    pub fn fill_after_look(
+        &mut self,
+        seen: usize,
+        are_all: bool,
+        frame_bytes_max: u32,
+        spare: &mut Vec<u8>,
+    ) -> Fill {
+        if !are_all {
+            let count = seen.max(self.held_by_kernel().saturating_sub(1));
+            return self.fill_at_most(count, frame_bytes_max, spare);
+        }
+        match self.fill_at_most(seen, frame_bytes_max, spare) {
+            Fill::Bytes(count) => Fill::Short(count),
+            other => other,
+        }
+    }
+
+    /// Looks at what the kernel holds, and leaves it there.
+    pub fn look(&mut self, frame_bytes_max: u32, spare: &mut Vec<u8>) -> Look {
+        self.make_room(frame_bytes_max, spare);
+        let fill = self.receive(LOOK_BYTES, libc::MSG_PEEK);
+        let (Fill::Bytes(count) | Fill::Short(count)) = fill else {
+            return Look::Nothing(fill);
         };
-        match received {
-            0 => Fill::End,
-            1.. => {
-                let received = received.unsigned_abs();
-                let is_short = received < room.len();
-                // SAFETY: the kernel has initialised that many bytes behind the old length.
-                unsafe { self.inbound.set_len(self.inbound.len() + received) };
-                if is_short {
-                    Fill::Short(received)
-                } else {
-                    Fill::Bytes(received)
+        let have = self.inbound.len();
+        // SAFETY: the kernel has initialised that many bytes behind the old length.
+        unsafe { self.inbound.set_len(have + count) };
+        let complete_marked = self.holds_marked(frame_bytes_max);
+        self.inbound.truncate(have);
+        Look::Bytes {
+            count,
+            are_all: matches!(fill, Fill::Short(_)),
+            complete_marked,
+        }
+    }
+
+    fn fill_at_most(
+        &mut self,
+        bytes_max: usize,
+        frame_bytes_max: u32,
+        spare: &mut Vec<u8>,
+    ) -> Fill {
+        self.make_room(frame_bytes_max, spare);
+        let fill = self.receive(bytes_max, 0);
+        if let Fill::Bytes(count) | Fill::Short(count) = fill {
+            // SAFETY: the kernel has initialised that many bytes behind the old length.
+            unsafe { self.inbound.set_len(self.inbound.len() + count) };
+        }
+        fill
+    }
+
+    /// Receives once into the room behind the inbound bytes, at most `bytes_max`.
+    fn receive(&mut self, bytes_max: usize, flags: libc::c_int) -> Fill {
+        let fd = self.as_raw_fd();
+        let room = self.inbound.spare_capacity_mut();
+        let room_bytes = room.len().min(bytes_max);
+        debug_assert_ne!(room_bytes, 0, "the answer would look like an end");
+        loop {
+            // SAFETY: the kernel writes at most `room_bytes` bytes into memory that we own.
+            let received = unsafe { libc::recv(fd, room.as_mut_ptr().cast(), room_bytes, flags) };
+            match received {
+                0 => return Fill::End,
+                1.. if received.unsigned_abs() < room_bytes => {
+                    return Fill::Short(received.unsigned_abs());
                 }
+                1.. => return Fill::Bytes(room_bytes),
+                _ => {}
             }
-            _ => {
-                let error = io::Error::last_os_error();
-                match error.kind() {
-                    io::ErrorKind::WouldBlock => Fill::WouldBlock,
-                    io::ErrorKind::Interrupted => self.fill(frame_bytes_max, spare),
-                    _ => Fill::Failed(error),
-                }
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                io::ErrorKind::WouldBlock => return Fill::WouldBlock,
+                io::ErrorKind::Interrupted => {}
+                _ => return Fill::Failed(error),
             }
+        }
+    }
+
+    /// Bytes that the kernel holds for us.
+    fn held_by_kernel(&self) -> usize {
+        let mut held: libc::c_int = 0;
+        // SAFETY: `FIONREAD` writes one int.
+        let status = unsafe { libc::ioctl(self.as_raw_fd(), libc::FIONREAD, &raw mut held) };
+        // It fails for no socket; should it, nothing is known to be held.
+        if status == 0 {
+            held.unsigned_abs() as usize
+        } else {
+            0
         }
     }
 
@@ -351,6 +448,7 @@ impl Link {
             ));
         }
         self.queued += bytes.len() as u64;
+        let all = bytes;
         if self.outbound.is_empty() {
             while !bytes.is_empty() {
                 match self.stream.write(bytes) {
@@ -368,6 +466,10 @@ impl Link {
             return Ok(true);
         }
         let waited = !self.outbound.is_empty();
+        if !waited {
+            let taken = all.len() - bytes.len();
+            self.first_boundary = frame::boundary(all, taken) - taken;
+        }
         self.outbound.push_back(bytes.to_vec());
         self.outbound_bytes += bytes.len();
         if waited {
@@ -376,6 +478,26 @@ impl Link {
             self.flush()?;
         }
         Ok(self.outbound.is_empty())
+    }
+
+    /// Writes one short frame before all that wait, except the rest of a frame that was begun, and
+    /// whatever waits already. Returns the number of bytes after which the kernel has it (compare
+    /// [`Link::written`]). Those that wait for the number of an earlier write hear of it by the
+    /// length of this frame too early: it is for connections of which nobody does.
+    ///
+    /// # Errors
+    /// [`Code::ConnectionLost`] when the peer is gone.
+    pub fn write_next(&mut self, frame: &[u8]) -> Result<u64> {
+        let Some(first) = self.outbound.front_mut() else {
+            self.write(frame, usize::MAX)?;
+            return Ok(self.queued);
+        };
+        let begun = self.first_written.saturating_sub(self.first_boundary);
+        let at = self.first_boundary + frame::boundary(&first[self.first_boundary..], begun);
+        first.splice(at..at, frame.iter().copied());
+        self.outbound_bytes += frame.len();
+        self.queued += frame.len() as u64;
+        Ok(self.written + (at - self.first_written + frame.len()) as u64)
     }
 
     /// Continues to write what waits. `true` if the kernel took something.
@@ -393,6 +515,7 @@ impl Link {
                     if self.first_written == first.len() {
                         self.outbound.pop_front();
                         self.first_written = 0;
+                        self.first_boundary = 0;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

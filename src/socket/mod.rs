@@ -387,6 +387,7 @@ impl Hub {
                         connection: key,
                         written,
                     });
+                    self.go_on_if_greeted(key);
                 }
                 if !done {
                     self.watch_writable(key);

@@ -8,7 +8,7 @@ use mio::Interest;
 use mio::net::UnixListener;
 
 use super::batch::Batch;
-use super::link::{Fill, Link};
+use super::link::{Fill, Link, Look};
 use super::path::{BoundSocket, peer_credentials};
 use super::{Event, Hub, Until, check_text};
 use crate::error::{Code, Error, Result};
@@ -115,8 +115,37 @@ pub(super) struct Peer {
     watched_frame: Option<u64>,
     /// Marked frames received.
     marked: u64,
-    /// Whether the client knows that they are acknowledged.
-    is_greeted: bool,
+    greeting: Greeting,
+}
+
+/// Whether a client knows that its marked frames are acknowledged. Once it finds all its bytes
+/// read and no greeting, it takes the server for one that acknowledges nothing; a server that is
+/// stopped or killed in between must not be mistaken for that. The kernel therefore keeps a byte
+/// of the client's until the greeting is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    /// It has not marked a frame so far as is known: every read is preceded by a look.
+    NotDue,
+    /// The kernel has the greeting when it has taken so many bytes.
+    Waits { until: u64 },
+    /// The kernel has it, or the client is gone.
+    Given,
+}
+
+impl Peer {
+    /// Whether bytes are left in the kernel until the greeting has been given.
+    fn holds_back(&self) -> bool {
+        matches!(self.greeting, Greeting::Waits { .. })
+    }
+
+    /// Notices that the kernel has taken the greeting.
+    fn note_greeting(&mut self) {
+        if let Greeting::Waits { until } = self.greeting
+            && (self.link.written() >= until || self.link.write_failed())
+        {
+            self.greeting = Greeting::Given;
+        }
+    }
 }
 
 impl Hub {
@@ -325,7 +354,7 @@ impl Hub {
             draining: false,
             watched_frame: None,
             marked: 0,
-            is_greeted: false,
+            greeting: Greeting::NotDue,
         };
         self.peers.insert(connection, peer);
         self.push_event(
@@ -385,9 +414,6 @@ impl Hub {
             let Some(peer) = self.peers.get_mut(&key) else {
                 return;
             };
-            let Some(server) = self.servers.get_mut(&peer.server) else {
-                return;
-            };
             if peer.ended || is_empty {
                 break;
             }
@@ -395,12 +421,12 @@ impl Hub {
                 self.again(key);
                 break;
             }
-            match peer
-                .link
-                .fill(server.options.frame_bytes_max, &mut self.spare)
-            {
-                fill @ (Fill::Bytes(count) | Fill::Short(count)) => {
-                    server.stats.bytes_received += count as u64;
+            let fill = self.read(key);
+            let Some(peer) = self.peers.get_mut(&key) else {
+                return;
+            };
+            match fill {
+                Fill::Bytes(count) | Fill::Short(count) => {
                     budget = budget.saturating_sub(count);
                     // Who drains goes on to the very end.
                     is_empty =
@@ -424,6 +450,48 @@ impl Hub {
         self.finish_peer(key);
     }
 
+    /// Reads once, and gives the greeting before the kernel has given away the last byte of a first
+    /// marked frame.
+    fn read(&mut self, key: Key) -> Fill {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return Fill::End;
+        };
+        let Some(server) = self.servers.get_mut(&peer.server) else {
+            return Fill::End;
+        };
+        let frame_bytes_max = server.options.frame_bytes_max;
+        peer.note_greeting();
+        let fill = match peer.greeting {
+            Greeting::Given => peer.link.fill(frame_bytes_max, &mut self.spare),
+            Greeting::Waits { .. } => peer.link.fill_all_but_one(frame_bytes_max, &mut self.spare),
+            Greeting::NotDue => match peer.link.look(frame_bytes_max, &mut self.spare) {
+                Look::Nothing(fill) => fill,
+                Look::Bytes {
+                    complete_marked: true,
+                    ..
+                } => {
+                    self.greet(key);
+                    return self.read(key);
+                }
+                Look::Bytes { count, are_all, .. } => {
+                    let link = &mut peer.link;
+                    link.fill_after_look(count, are_all, frame_bytes_max, &mut self.spare)
+                }
+            },
+        };
+        if let Fill::Bytes(count) | Fill::Short(count) = fill {
+            server.stats.bytes_received += count as u64;
+        }
+        // A read takes more than a look sees, but not everything.
+        if peer.greeting == Greeting::NotDue
+            && matches!(fill, Fill::Bytes(_))
+            && peer.link.holds_marked(frame_bytes_max)
+        {
+            self.greet(key);
+        }
+        fill
+    }
+
     /// Hands complete frames over. `false` if the high-water mark was reached.
     fn deliver(&mut self, key: Key) -> Result<bool> {
         loop {
@@ -440,11 +508,6 @@ impl Hub {
             if server.stats.in_flight >= server.options.high_water_mark {
                 peer.stalled = true;
                 server.stalled.push_back(key);
-                // A client that finds its bytes read has to find the greeting too, although the
-                // marked frame waits behind others.
-                if !peer.is_greeted && peer.link.holds_marked(server.options.frame_bytes_max) {
-                    self.greet(key);
-                }
                 return Ok(false);
             }
             let Some(frame) = peer.link.next_frame(server.options.frame_bytes_max)? else {
@@ -454,6 +517,7 @@ impl Hub {
             let separator = self.separator;
             let mut number = 0;
             if frame::is_marked(frame) {
+                debug_assert_ne!(peer.greeting, Greeting::NotDue);
                 peer.marked += 1;
                 number = peer.marked;
             }
@@ -481,15 +545,11 @@ impl Hub {
                     );
                 }
             }
-            if number == 1 {
-                self.greet(key);
-            }
         }
     }
 
-    /// Tells a client that marked its first frame what acknowledgements it may expect, once. In the
-    /// very turn that read the frame: a client that finds its bytes read and no greeting behind them
-    /// takes the server for one that knows no acknowledgements.
+    /// Tells a client that marked its first frame what acknowledgements it may expect, before all
+    /// replies that wait for it: it may take long to read them.
     fn greet(&mut self, key: Key) {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
@@ -497,9 +557,6 @@ impl Hub {
         let Some(server) = self.servers.get(&peer.server) else {
             return;
         };
-        if std::mem::replace(&mut peer.is_greeted, true) {
-            return;
-        }
         let options = &server.options;
         let hello = serde_json::json!({
             "version": ACKNOWLEDGEMENT_VERSION,
@@ -510,11 +567,25 @@ impl Hub {
             .to_string()
             .into_bytes();
         body.extend_from_slice(frame::MARK);
-        // If the peer is gone, the next read says so.
-        let _ = peer
-            .link
-            .write(&frame::encode(&body), options.outbound_bytes_max as usize);
+        peer.greeting = match peer.link.write_next(&frame::encode(&body)) {
+            Ok(until) => Greeting::Waits { until },
+            // The peer is gone, as the next read says.
+            Err(_) => Greeting::Given,
+        };
+        peer.note_greeting();
         self.watch_writable(key);
+    }
+
+    /// Goes on with a peer from which bytes were held back, once its greeting has been given.
+    pub(super) fn go_on_if_greeted(&mut self, key: Key) {
+        if let Some(peer) = self.peers.get_mut(&key)
+            && peer.holds_back()
+        {
+            peer.note_greeting();
+            if !peer.holds_back() {
+                self.again(key);
+            }
+        }
     }
 
     /// Sets the deadline of a frame that was begun, unless it is our own doing that the rest has
@@ -523,7 +594,8 @@ impl Hub {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        if peer.stalled || peer.ended || !peer.link.has_partial_frame() {
+        let is_ours = peer.stalled || peer.ended || peer.holds_back();
+        if is_ours || !peer.link.has_partial_frame() {
             if peer.watched_frame.take().is_some() {
                 self.reactor.set_deadline(key, None);
             }
