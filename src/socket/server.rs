@@ -124,7 +124,7 @@ pub(super) struct Peer {
 /// of the client's until the greeting is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Greeting {
-    /// It has not marked a frame so far as is known: every read is preceded by a look.
+    /// It has not marked a frame so far as is known.
     NotDue,
     /// The kernel has the greeting when it has taken so many bytes.
     Waits { until: u64 },
@@ -133,6 +133,13 @@ enum Greeting {
 }
 
 impl Peer {
+    /// Whether a read is preceded by a look. Whoever wants acknowledgements marks the first frame as
+    /// a rule; a plain client should not have to pay for a look at each. Where the first one is not
+    /// marked, a greeting leaves in the turn that reads a marked one, unless replies wait before it.
+    fn is_looked_at(&self) -> bool {
+        self.link.frames() == 0 || self.link.outbound_bytes() > 0
+    }
+
     /// Whether bytes are left in the kernel until the greeting has been given.
     fn holds_back(&self) -> bool {
         matches!(self.greeting, Greeting::Waits { .. })
@@ -463,6 +470,9 @@ impl Hub {
         peer.note_greeting();
         let fill = match peer.greeting {
             Greeting::Given => peer.link.fill(frame_bytes_max, &mut self.spare),
+            Greeting::NotDue if !peer.is_looked_at() => {
+                peer.link.fill(frame_bytes_max, &mut self.spare)
+            }
             Greeting::Waits { .. } => peer.link.fill_all_but_one(frame_bytes_max, &mut self.spare),
             Greeting::NotDue => match peer.link.look(frame_bytes_max, &mut self.spare) {
                 Look::Nothing(fill) => fill,
@@ -482,9 +492,9 @@ impl Hub {
         if let Fill::Bytes(count) | Fill::Short(count) = fill {
             server.stats.bytes_received += count as u64;
         }
-        // A read takes more than a look sees, but not everything.
+        // A read takes more than a look sees.
         if peer.greeting == Greeting::NotDue
-            && matches!(fill, Fill::Bytes(_))
+            && matches!(fill, Fill::Bytes(_) | Fill::Short(_))
             && peer.link.holds_marked(frame_bytes_max)
         {
             self.greet(key);
