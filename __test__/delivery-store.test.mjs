@@ -22,7 +22,8 @@ describe('store', () => {
   test('one promise per record, each with its own outcome', async (t) => {
     const { queue, store } = openStore(t);
     queue.enqueueMany([message('old'), message('other', { payload: 1 })]);
-    const records = [message('a'), message('old'), message('other'), message('b')].map(recordOf);
+    const later = message('old', { timestamp: 9 });
+    const records = [message('a'), later, message('other'), message('b')].map(recordOf);
     const broken = '{"id":"","type":"t","payload":1,"timestamp":1}';
     const promises = store.store([...records, broken]);
     assert.equal(promises.length, 5);
@@ -75,7 +76,7 @@ describe('store', () => {
   test('storeNow: all or none, idempotently', (t) => {
     const { queue, store } = openStore(t);
     store.storeNow(messages(2).map(recordOf));
-    store.storeNow(messages(3).map(recordOf));
+    store.storeNow(messages(3).map((one) => recordOf({ ...one, timestamp: 9 })));
     store.storeNow([]);
     const conflict = [message('new'), message('m0', { payload: 0 })].map(recordOf);
     assert.throws(() => store.storeNow(conflict), { code: 'ERR_IPC_ID_CONFLICT' });

@@ -222,6 +222,19 @@ test("durability 'always' stores first, and does not use the socket", async (t) 
   assert.deepEqual(ids(stored(where)), ['a']);
 });
 
+test('a message may be published again without the timestamp that was made for it', async (t) => {
+  const where = paths(t);
+  const { publisher } = publisherOf(t, where);
+  const { id } = await publisher.publish({ type: 'order', payload: { n: 1 } });
+  const [{ timestamp }] = stored(where);
+  await until(() => Date.now() > timestamp);
+  const again = { id, type: 'order', payload: { n: 1 } };
+  assert.equal((await publisher.publish(again)).via, 'queue');
+  const later = { ...again, timestamp: timestamp + 1_000 };
+  assert.equal((await publisher.publish(later)).via, 'queue');
+  assert.deepEqual(stored(where), [{ ...again, timestamp }], 'the first one stays');
+});
+
 test('publishing a message again is safe, and another message under its id is refused', async (t) => {
   const where = paths(t);
   const { publisher } = publisherOf(t, where);

@@ -16,7 +16,8 @@ export const deliveryStore: unique symbol = Symbol.for('@flowtrace/ipc/delivery-
 export interface DeliveryStore {
   /**
    * Stores records without blocking, idempotently: a message that is stored already counts as
-   * stored, whatever its state. A record is the JSON text
+   * stored, whatever its state and its timestamp: who publishes a message once more does not know
+   * the timestamp that was made for it the first time. A record is the JSON text
    * `{"id":…,"type":…,"payload":…,"timestamp":…}` of a checked message.
    *
    * All of a call share one commit. Returns one promise per record, which resolves when the
@@ -73,9 +74,9 @@ export function openDeliveryStore(
     return call((native) => find(native, json)).map((place) => known[place] as string);
   };
   return {
-    store: (records) => work.store(records, true),
+    store: (records) => work.store(records),
     storeNow: (records) => {
-      call((native) => native.enqueueMany(records, true));
+      call((native) => native.deliverMany(records));
     },
     markHandled: (ids) => handled(ids, false),
     rememberHandled: (ids) => handled(ids, true),

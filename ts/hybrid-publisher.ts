@@ -160,9 +160,9 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
    * @throws {DeliveryError} `indeterminate` says whether the message may have been accepted after
    * all; publishing it again under the same `id` is safe. `ERR_IPC_INVALID_MESSAGE`;
    * `ERR_IPC_UNSERIALIZABLE`; `ERR_IPC_FRAME_TOO_LARGE` when it is too large for the queue too;
-   * `ERR_IPC_BUFFER_FULL`; `ERR_IPC_ID_CONFLICT` when another message has its id;
-   * `ERR_IPC_PUBLISHER_CLOSED`; SQLite's code or `ERR_IPC_PUBLISH_TIMEOUT` when it could neither be
-   * delivered nor stored within `timeoutMs`.
+   * `ERR_IPC_BUFFER_FULL`; `ERR_IPC_ID_CONFLICT` when the queue has another type or payload under
+   * its id; `ERR_IPC_PUBLISHER_CLOSED`; SQLite's code or `ERR_IPC_PUBLISH_TIMEOUT` when it could
+   * neither be delivered nor stored within `timeoutMs`.
    */
   publish(message: PublishableMessage): Promise<PublishReceipt> {
     return new Promise((resolve, reject) => {

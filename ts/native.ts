@@ -141,6 +141,10 @@ export interface NativeQueue {
   settle(request: string): string;
   settleLater(ticket: number, request: string): void;
   extendLater(ticket: number, claims: string, leaseMs: number): void;
+  /** As `enqueueLater`, whatever the timestamp of what is stored already. */
+  deliverLater(ticket: number, records: readonly string[]): void;
+  /** As `deliverLater`, now: all or none. */
+  deliverMany(records: readonly string[]): void;
   /** `ids`: the JSON of an array, here and in the two below. */
   handledLater(ticket: number, ids: string, remember: boolean): void;
   /** The places of those that were handled. */

@@ -8,14 +8,17 @@ import { isText } from './records.js';
 export interface PublishableMessage {
   /**
    * What duplicates are recognised by: unique per message, the same when it is published again.
-   * Made when missing.
+   * Made when missing. Other content under an id that is known may be taken for a copy.
    */
   id?: string | undefined;
   /** What kind of message it is, not empty. */
   type: string;
   /** Anything that JSON can hold; null when missing. */
   payload?: unknown;
-  /** When it was made, in milliseconds since 1970. Now when missing. */
+  /**
+   * When it was made, in milliseconds since 1970. Now when missing. It does not matter when the
+   * message is published again: what was stored first stays.
+   */
   timestamp?: number | undefined;
 }
 

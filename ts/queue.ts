@@ -49,7 +49,8 @@ export interface EnqueueOptions {
   /**
    * Whether a message that is stored already, in whatever state, counts as stored: the same id,
    * type, payload and timestamp. Under the same id another message is refused with
-   * `ERR_IPC_ID_CONFLICT`. So a call that failed in doubt may be repeated. Default false: a second
+   * `ERR_IPC_ID_CONFLICT`. So a call that failed in doubt may be repeated, with the timestamp that
+   * it had. Default false: a second
    * message of an id is refused.
    */
   idempotent?: boolean | undefined;

@@ -18,15 +18,18 @@ type Refused = [place: number, code: string, text: string];
  */
 const HANDOVER_LENGTH_MAX = 64 * 1024;
 
+/** How messages are stored: as `enqueueAsync` does, idempotently or not, or for the delivery layer. */
+type Way = 'enqueue' | 'enqueueIdempotent' | 'deliver';
+
 /** Messages that go to the worker thread together, and the promises for them. */
 class Batch implements Waiting {
-  readonly idempotent: boolean;
+  readonly way: Way;
   #records: string[] = [];
   readonly #settle: { resolve: () => void; reject: (error: unknown) => void }[] = [];
   #length = 0;
 
-  constructor(idempotent: boolean) {
-    this.idempotent = idempotent;
+  constructor(way: Way) {
+    this.way = way;
   }
 
   /** Whether there is enough for the worker to begin with. */
@@ -101,9 +104,10 @@ export class WorkerCalls {
 
   /** Stores the record with others of this tick. */
   enqueue(record: string, idempotent: boolean): Promise<void> {
-    if (this.#outgoing?.idempotent === !idempotent) this.flush();
+    const way = idempotent ? 'enqueueIdempotent' : 'enqueue';
+    if (this.#outgoing !== undefined && this.#outgoing.way !== way) this.flush();
     if (this.#outgoing === undefined) {
-      this.#outgoing = new Batch(idempotent);
+      this.#outgoing = new Batch(way);
       if (!this.#scheduled) SETTLED.then(this.#flushAtEnd);
       this.#scheduled = true;
     }
@@ -112,11 +116,11 @@ export class WorkerCalls {
     return stored;
   }
 
-  /** Stores the records in one commit, now. */
-  store(records: readonly string[], idempotent: boolean): Promise<void>[] {
+  /** Stores the records of the delivery layer in one commit, now. */
+  store(records: readonly string[]): Promise<void>[] {
     if (records.length === 0) return [];
     this.flush();
-    const batch = new Batch(idempotent);
+    const batch = new Batch('deliver');
     const promises = records.map((record) => batch.add(record));
     this.#send(batch);
     return promises;
@@ -148,7 +152,9 @@ export class WorkerCalls {
 
   #send(batch: Batch): void {
     this.#begin(batch, (native, ticket) => {
-      native.enqueueLater(ticket, batch.take(), batch.idempotent);
+      const { way } = batch;
+      if (way === 'deliver') native.deliverLater(ticket, batch.take());
+      else native.enqueueLater(ticket, batch.take(), way === 'enqueueIdempotent');
     });
   }
 

@@ -1,14 +1,36 @@
 //! What the delivery layer needs of a queue: more methods of `NativeQueue`. Ids cross the boundary
 //! as the JSON text of an array.
 
+use napi::JsValue;
+use napi::bindgen_prelude::{Array, Env};
 use napi_derive::napi;
 
 use super::errors::{self, exception};
-use super::queue::{NativeQueue, from_json};
-use crate::queue::Request;
+use super::queue::{NativeQueue, from_json, read_records};
+use crate::queue::{Idempotence, Request};
 
 #[napi]
 impl NativeQueue {
+    /// As `enqueueLater`; a message that is stored already counts as stored, whatever its
+    /// timestamp.
+    #[napi(catch_unwind)]
+    pub fn deliver_later(
+        &mut self,
+        env: Env,
+        ticket: f64,
+        records: Array<'_>,
+    ) -> errors::Result<()> {
+        self.submit_records(env, ticket, records, Idempotence::Content)
+    }
+
+    /// As `deliverLater`, now, and all or none.
+    #[napi(catch_unwind)]
+    pub fn deliver_many(&mut self, env: Env, records: Array<'_>) -> errors::Result<()> {
+        let records = read_records(env.raw(), records.raw())?;
+        let messages = records.messages().map_err(exception)?;
+        self.store()?.deliver_many(&messages).map_err(exception)
+    }
+
     /// Marks the messages with these ids as processed, and remembers the ids if asked to.
     #[napi(catch_unwind)]
     pub fn handled_later(

@@ -18,8 +18,8 @@ use super::text::{read_all_utf8, read_utf8};
 use crate::error::{Code, Error};
 use crate::limits;
 use crate::queue::{
-    Batch, Doorbell, Durability, FailOutcome, Failure, NewMessage, Options, Owner, Records,
-    Refused, Reply, Request, Selection, Settled, Settlement, Store, Worker,
+    Batch, Doorbell, Durability, FailOutcome, Failure, Idempotence, NewMessage, Options, Owner,
+    Records, Refused, Reply, Request, Selection, Settled, Settlement, Store, Worker,
 };
 use crate::reactor::Key;
 use crate::validate::{self, Dialect};
@@ -173,12 +173,11 @@ impl NativeQueue {
         records: Array<'_>,
         idempotent: bool,
     ) -> errors::Result<()> {
-        let batch = Batch {
-            messages: read_records(env.raw(), records.raw())?,
-            idempotent,
-            validate: self.validate,
+        let idempotence = match idempotent {
+            true => Idempotence::Message,
+            false => Idempotence::None,
         };
-        self.submit(ticket as u64, Request::Enqueue(batch))
+        self.submit_records(env, ticket, records, idempotence)
     }
 
     #[napi(catch_unwind)]
@@ -447,6 +446,21 @@ impl NativeQueue {
         })
     }
 
+    pub(super) fn submit_records(
+        &self,
+        env: Env,
+        ticket: f64,
+        records: Array<'_>,
+        idempotence: Idempotence,
+    ) -> errors::Result<()> {
+        let batch = Batch {
+            messages: read_records(env.raw(), records.raw())?,
+            idempotence,
+            validate: self.validate,
+        };
+        self.submit(ticket as u64, Request::Enqueue(batch))
+    }
+
     pub(super) fn store(&mut self) -> errors::Result<&mut Store> {
         self.store.as_mut().map(Opened::queue).ok_or_else(closed)
     }
@@ -594,7 +608,7 @@ fn check(record: &str, dialect: Dialect, index: usize) -> errors::Result<()> {
 }
 
 /// The messages of an array of strings. It is as long as what waits is counted.
-fn read_records(env: sys::napi_env, array: sys::napi_value) -> errors::Result<Records> {
+pub(super) fn read_records(env: sys::napi_env, array: sys::napi_value) -> errors::Result<Records> {
     let (mut text, ends) = read_all_utf8(env, array)?;
     text.shrink_to_fit();
     let text = String::from_utf8(text)

@@ -59,7 +59,7 @@ pub use doorbell::Doorbell;
 pub use message::{NewMessage, Records};
 pub use owner::{Owner, is_dead};
 pub(crate) use schema::{Extension, foreign};
-pub use store::Store;
+pub use store::{Idempotence, Store};
 pub(crate) use store::{Rollback, Writing};
 pub use upkeep::Stats;
 pub use worker::{Batch, Completion, Refused, Reply, Request, Wake, Worker};

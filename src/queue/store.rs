@@ -42,6 +42,18 @@ pub struct Store {
     pub(super) takes_room: OnceCell<bool>,
 }
 
+/// When a message counts as stored because one is stored under its id, whatever the state of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idempotence {
+    /// Never: such a message is refused.
+    None,
+    /// When its type, the text of its payload and its timestamp are the same.
+    Message,
+    /// When its type and the text of its payload are. Who publishes a message once more does not
+    /// know the timestamp that was made for it the first time.
+    Content,
+}
+
 /// A write transaction in progress, and the time it takes place.
 pub(crate) struct Writing<'c> {
     pub(crate) conn: &'c Connection,
@@ -140,7 +152,7 @@ impl Store {
     /// # Errors
     /// `IdConflict` when another message is stored under the id.
     pub fn enqueue_idempotent(&mut self, message: &NewMessage<'_>) -> Result<()> {
-        self.store_with(|conn| insert_idempotent(conn, message))
+        self.store_with(|conn| insert_or_find(conn, message, Idempotence::Message))
     }
 
     /// Stores all of them in one transaction, or none.
@@ -148,10 +160,7 @@ impl Store {
     /// # Errors
     /// As [`Store::enqueue`]; the text names the message that could not be stored.
     pub fn enqueue_many(&mut self, messages: &[NewMessage<'_>]) -> Result<()> {
-        if messages.is_empty() {
-            return Ok(());
-        }
-        self.store_with(|conn| insert_many(conn, messages, insert))
+        self.store_many(messages, Idempotence::None)
     }
 
     /// [`Store::enqueue_many`] in the manner of [`Store::enqueue_idempotent`].
@@ -159,33 +168,35 @@ impl Store {
     /// # Errors
     /// As [`Store::enqueue_idempotent`]; the text names the message that could not be stored.
     pub fn enqueue_many_idempotent(&mut self, messages: &[NewMessage<'_>]) -> Result<()> {
-        if messages.is_empty() {
-            return Ok(());
-        }
-        self.store_with(|conn| insert_many(conn, messages, insert_idempotent))
+        self.store_many(messages, Idempotence::Message)
+    }
+
+    /// As [`Store::enqueue_many_idempotent`], but a message that is stored already counts as
+    /// stored whatever its timestamp: [`Idempotence::Content`].
+    ///
+    /// # Errors
+    /// As [`Store::enqueue_idempotent`]; the text names the message that could not be stored.
+    pub fn deliver_many(&mut self, messages: &[NewMessage<'_>]) -> Result<()> {
+        self.store_many(messages, Idempotence::Content)
     }
 
     /// Stores messages in one transaction, each with an outcome of its own: a duplicate does not
-    /// touch the others. `true` beside a message: as [`Store::enqueue_idempotent`].
+    /// touch the others.
     ///
     /// # Errors
     /// The transaction failed as a whole: nothing is stored, or, when only the commit reported
     /// the failure, it is not known what is.
     pub fn enqueue_each(
         &mut self,
-        messages: &[(&NewMessage<'_>, bool)],
+        messages: &[(&NewMessage<'_>, Idempotence)],
     ) -> Result<Vec<Result<()>>> {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
         self.store_with(|conn| {
             let mut outcomes = Vec::with_capacity(messages.len());
-            for &(message, idempotent) in messages {
-                let outcome = match idempotent {
-                    true => insert_idempotent(conn, message),
-                    false => insert(conn, message),
-                };
-                match outcome {
+            for &(message, idempotence) in messages {
+                match insert_or_find(conn, message, idempotence) {
                     // Anything else ends the transaction.
                     Err(error) if !is_duplicate(&error) => return Err(error),
                     // SQLite has undone this statement alone.
@@ -194,6 +205,13 @@ impl Store {
             }
             Ok(outcomes)
         })
+    }
+
+    fn store_many(&mut self, messages: &[NewMessage<'_>], idempotence: Idempotence) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.store_with(|conn| insert_many(conn, messages, idempotence))
     }
 
     /// Stores what `insert` inserts, in one transaction.
@@ -364,14 +382,19 @@ fn insert(conn: &Connection, message: &NewMessage<'_>) -> Result<()> {
     forget_claim(conn, message.id())
 }
 
-/// As [`insert`]; a message that is there already counts as inserted.
-fn insert_idempotent(conn: &Connection, message: &NewMessage<'_>) -> Result<()> {
+/// As [`insert`]; a message that is there already, as `idempotence` has it, counts as inserted.
+fn insert_or_find(
+    conn: &Connection,
+    message: &NewMessage<'_>,
+    idempotence: Idempotence,
+) -> Result<()> {
     let outcome = insert(conn, message);
     match &outcome {
-        Err(error) if is_duplicate(error) => {}
+        Err(error) if is_duplicate(error) && idempotence != Idempotence::None => {}
         _ => return outcome,
     }
-    if is_stored(conn, message)? {
+    let any_timestamp = idempotence == Idempotence::Content;
+    if is_stored(conn, message, any_timestamp)? {
         // Whoever stored it may not have waited for the disk, or in vain. A commit that writes
         // something does, for all that the log holds; one that writes nothing does not. A token
         // that is passed over is as good as any other change.
@@ -379,17 +402,21 @@ fn insert_idempotent(conn: &Connection, message: &NewMessage<'_>) -> Result<()> 
             .execute([])?;
         return Ok(());
     }
+    let different = match any_timestamp {
+        true => "type or payload",
+        false => "type, payload or timestamp",
+    };
     Err(Error::rule(
         Code::IdConflict,
         format!(
-            "Another message is stored under the id {:?}: its type, payload or timestamp differs.",
+            "Another message is stored under the id {:?}: its {different} differs.",
             message.id()
         ),
     ))
 }
 
-/// Whether exactly this message is stored, in whatever state.
-fn is_stored(conn: &Connection, message: &NewMessage<'_>) -> Result<bool> {
+/// Whether exactly this message is stored, in whatever state; at `any_timestamp` if asked so.
+fn is_stored(conn: &Connection, message: &NewMessage<'_>, any_timestamp: bool) -> Result<bool> {
     let mut statement = conn.prepare_cached(
         "SELECT type, payload, timestamp FROM message_queue WHERE message_id = ?1",
     )?;
@@ -407,16 +434,16 @@ fn is_stored(conn: &Connection, message: &NewMessage<'_>) -> Result<bool> {
     let timestamp = Timestamp::of_column(row.get_ref(2)?).map(Timestamp::as_f64);
     Ok(is(0, message.kind())?
         && is(1, message.payload())?
-        && timestamp == Some(message.timestamp()))
+        && (any_timestamp || timestamp == Some(message.timestamp())))
 }
 
 fn insert_many(
     conn: &Connection,
     messages: &[NewMessage<'_>],
-    insert: fn(&Connection, &NewMessage<'_>) -> Result<()>,
+    idempotence: Idempotence,
 ) -> Result<()> {
     for (index, message) in messages.iter().enumerate() {
-        insert(conn, message).map_err(|error| match messages.len() {
+        insert_or_find(conn, message, idempotence).map_err(|error| match messages.len() {
             1 => error,
             count => locate(error, index, count, message.id()),
         })?;

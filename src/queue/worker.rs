@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use super::claim::{Settled, Settlement};
 use super::message::{NewMessage, Records};
 use super::upkeep::CleanupProgress;
-use super::{Options, Owner, Store};
+use super::{Idempotence, Options, Owner, Store};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 use crate::validate::Dialect;
@@ -87,8 +87,8 @@ enum Commit {
 pub struct Batch {
     /// What is to be stored.
     pub messages: Records,
-    /// See [`Store::enqueue_idempotent`].
-    pub idempotent: bool,
+    /// What counts as stored already.
+    pub idempotence: Idempotence,
     /// Whether they have to satisfy the schema too, as this zod judges.
     pub validate: Option<Dialect>,
 }
@@ -555,14 +555,14 @@ fn handle_all(store: &mut Store, group: &[Envelope]) -> Vec<Result<Reply>> {
 /// Group commit: one transaction, an outcome for each message.
 fn enqueue_all(store: &mut Store, group: &[Envelope]) -> Vec<Result<Reply>> {
     let parsed: Vec<Result<Parsed<'_>>> = group.iter().map(parse).collect();
-    let messages: Vec<(&NewMessage<'_>, bool)> = parsed
+    let messages: Vec<(&NewMessage<'_>, Idempotence)> = parsed
         .iter()
         .flatten()
         .flat_map(|batch| {
             batch
                 .messages
                 .iter()
-                .map(|(_, message)| (message, batch.idempotent))
+                .map(|(_, message)| (message, batch.idempotence))
         })
         .collect();
     let outcomes = store.enqueue_each(&messages);
@@ -604,7 +604,7 @@ fn enqueue_all(store: &mut Store, group: &[Envelope]) -> Vec<Result<Reply>> {
 struct Parsed<'a> {
     messages: Vec<(usize, NewMessage<'a>)>,
     refused: Vec<Refused>,
-    idempotent: bool,
+    idempotence: Idempotence,
 }
 
 fn parse(envelope: &Envelope) -> Result<Parsed<'_>> {
@@ -614,7 +614,7 @@ fn parse(envelope: &Envelope) -> Result<Parsed<'_>> {
     let mut parsed = Parsed {
         messages: Vec::new(),
         refused: Vec::new(),
-        idempotent: batch.idempotent,
+        idempotence: batch.idempotence,
     };
     for (place, message) in batch.messages.each_message(batch.validate).enumerate() {
         match message {

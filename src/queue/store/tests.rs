@@ -76,13 +76,16 @@ fn a_group_commits_around_its_duplicates() {
     let folder = Folder::new();
     let mut store = folder.store();
     store.enqueue(&message("a", 1)).expect("new");
+    let other_payload = NewMessage::new("a", "t", "0", 1.0).expect("valid");
     let messages = [
-        (message("b", 1), false),
-        (message("a", 1), false),
-        (message("a", 1), true),
-        (message("a", 2), true),
-        (message("b", 1), true),
-        (message("c", 1), false),
+        (message("b", 1), Idempotence::None),
+        (message("a", 1), Idempotence::None),
+        (message("a", 1), Idempotence::Message),
+        (message("a", 2), Idempotence::Message),
+        (message("b", 1), Idempotence::Message),
+        (message("c", 1), Idempotence::None),
+        (message("a", 2), Idempotence::Content),
+        (other_payload, Idempotence::Content),
     ];
     let each: Vec<_> = messages.iter().map(|(one, again)| (one, *again)).collect();
     let outcomes = store.enqueue_each(&each).expect("the transaction commits");
@@ -100,6 +103,8 @@ fn a_group_commits_around_its_duplicates() {
             refused("ERR_IPC_ID_CONFLICT"),
             Ok(&()),
             Ok(&()),
+            Ok(&()),
+            refused("ERR_IPC_ID_CONFLICT"),
         ]
     );
     assert_eq!(folder.ids(&mut store), ["a", "b", "c"]);
@@ -135,6 +140,8 @@ fn what_is_stored_already_counts_as_stored_whatever_its_state() {
         let before = store.stats().expect("readable");
         store.enqueue_idempotent(&one()).expect(state);
         store.enqueue_many_idempotent(&[one(), one()]).expect(state);
+        let later = NewMessage::new("a", "t", r#"{"x":1}"#, 2.5).expect("valid");
+        store.deliver_many(&[one(), later]).expect(state);
         let after = store.stats().expect("readable");
         assert_eq!(
             (after.pending, after.claimed),
@@ -151,8 +158,10 @@ fn what_is_stored_already_counts_as_stored_whatever_its_state() {
             NewMessage::new("a", "t", r#"{"x":2}"#, 1.5),
             NewMessage::new("a", "t", r#"{"x":1}"#, 1.25),
         ];
-        for other in others {
+        for (other, is_other_content) in others.into_iter().zip([true, true, false]) {
             let other = other.expect("valid");
+            let delivered = store.deliver_many(std::slice::from_ref(&other));
+            assert_eq!(delivered.is_err(), is_other_content, "{state}");
             let error = store.enqueue_idempotent(&other).expect_err(state);
             assert_eq!(error.code(), "ERR_IPC_ID_CONFLICT");
             let error = store

@@ -70,7 +70,7 @@ fn batch(ids: &[&str]) -> Request {
 fn enqueue(messages: Records) -> Request {
     Request::Enqueue(Batch {
         messages,
-        idempotent: false,
+        idempotence: Idempotence::None,
         validate: None,
     })
 }
@@ -322,7 +322,7 @@ fn a_batch_that_must_obey_the_schema_is_judged_message_by_message() {
         1,
         Request::Enqueue(Batch {
             messages: records.iter().collect(),
-            idempotent: false,
+            idempotence: Idempotence::None,
             validate: Some(Dialect::ZOD_4),
         }),
     );
