@@ -103,7 +103,9 @@ export class Spiller {
     this.#failuresInRow++;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#batch.push(...this.#again.splice(0));
+      // Not as arguments of one call: there may be more than the stack holds.
+      this.#batch = this.#batch.concat(this.#again);
+      this.#again = [];
       this.#begin();
     }, waitMs);
     this.#host.failed(error, waitMs);
