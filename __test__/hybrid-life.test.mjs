@@ -1,7 +1,9 @@
 // The end of a publisher's process or thread: what keeps it alive, and what is left behind.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { limits } from '../dist/limits.js';
 import { paths, serverOf, stored } from './support/hybrid.mjs';
+import { noPython, startOld } from './support/queue.mjs';
 import { child } from './support/socket.mjs';
 
 const ids = (messages) => messages.map(({ id }) => id).sort();
@@ -17,6 +19,25 @@ async function run(t, place, state, ending) {
   const { code, signal, stderr } = await running.exit;
   return { code, signal, stderr, lines: running.lines, seen, stored: () => ids(stored(where)) };
 }
+
+test('at exit a commit under way is waited for, and the rest is stored after it', {
+  skip: noPython,
+}, async (t) => {
+  const where = paths(t);
+  const args = ['main', 'storing', 'exit', where.socketPath, where.dbPath];
+  const running = child(t, 'hybrid-life.mjs', args);
+  await running.line('open');
+  const old = await startOld(t, where.dbPath);
+  await old.sql('BEGIN IMMEDIATE');
+  running.process.stdin.write('go\n');
+  await running.line('ready');
+  // Longer than anybody waits for a lock on the main thread.
+  await new Promise((resolve) => setTimeout(resolve, limits.busyTimeoutMs * 3));
+  await old.sql('ROLLBACK');
+  const { code, stderr } = await running.exit;
+  assert.deepEqual([code, stderr], [7, '']);
+  assert.deepEqual(ids(stored(where)), ['a', 'b', 'c']);
+});
 
 for (const place of ['main', 'worker']) {
   for (const ending of ['exit', 'throw']) {

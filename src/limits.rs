@@ -65,7 +65,8 @@ limits! {
     /// Longest reconnection wait, in milliseconds.
     pub const RECONNECT_DELAY_MS_MAX: u32 = 30_000;
 
-    /// Milliseconds that `stop()` and `close()` wait for running work.
+    /// Milliseconds that `stop()` and `close()` wait for running work, and that the end of a process
+    /// waits for a commit that has begun.
     pub const DEADLINE_MS: u32 = 5_000;
 
     /// Base of the wait before `client.request()` is sent again, in milliseconds.

@@ -27,6 +27,11 @@ export interface DeliveryStore {
    */
   store(records: readonly string[]): Promise<void>[];
   /**
+   * Blocks until the worker thread has done what was asked of it, at most `limits.deadlineMs`: its
+   * commit holds the lock that {@link storeNow} needs.
+   */
+  finish(): void;
+  /**
    * As {@link store}, at once and in one transaction, for the end of the process: all or none. It
    * waits for the disk.
    */
@@ -75,6 +80,7 @@ export function openDeliveryStore(
   };
   return {
     store: (records) => work.store(records),
+    finish: () => call((native) => native.finishWorker()),
     storeNow: (records) => {
       call((native) => native.deliverMany(records));
     },

@@ -39,7 +39,8 @@ type Mode = HybridPublisherStats['mode'];
  * `HybridConsumer` handles it once. `docs/delivery.md` has the promise and its limits.
  *
  * Messages under way keep the process alive, an idle publisher does not. When the process exits,
- * what is under way is stored at once.
+ * what is under way is stored at once: after a commit that has begun, which may take a few seconds
+ * on a slow disk or while another process holds the file's lock.
  */
 export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   readonly #client: UnixSocketClient;
@@ -271,6 +272,8 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     }
     if (records.length === 0) return;
     try {
+      // What it has begun is stored once more, which changes nothing: nobody reads its answer.
+      this.#store.finish();
       this.#store.storeNow(records);
     } catch (error) {
       // If one of them is to blame, the others need not suffer. Otherwise nothing can be stored,

@@ -143,6 +143,8 @@ export interface NativeQueue {
   extendLater(ticket: number, claims: string, leaseMs: number): void;
   /** As `enqueueLater`, whatever the timestamp of what is stored already. */
   deliverLater(ticket: number, records: readonly string[]): void;
+  /** Waits, at most `limits.deadlineMs`, for what the worker thread has begun. */
+  finishWorker(): void;
   /** As `deliverLater`, now: all or none. */
   deliverMany(records: readonly string[]): void;
   /** `ids`: the JSON of an array, here and in the two below. */

@@ -23,6 +23,12 @@ impl NativeQueue {
         self.submit_records(env, ticket, records, Idempotence::Content)
     }
 
+    /// Waits for what the worker has begun, whose lock would stand in the way of `deliverMany`.
+    #[napi(catch_unwind)]
+    pub fn finish_worker(&self) -> errors::Result<()> {
+        self.finish()
+    }
+
     /// As `deliverLater`, now, and all or none.
     #[napi(catch_unwind)]
     pub fn deliver_many(&mut self, env: Env, records: Array<'_>) -> errors::Result<()> {

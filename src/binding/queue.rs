@@ -461,6 +461,15 @@ impl NativeQueue {
         self.submit(ticket as u64, Request::Enqueue(batch))
     }
 
+    /// Waits for the worker, if there is one; see [`Worker::finish`].
+    pub(super) fn finish(&self) -> errors::Result<()> {
+        self.event_loop.with_hub(|_| {
+            if let Some(worker) = &self.event_loop.sources().borrow_mut().of(self.key).worker {
+                worker.finish();
+            }
+        })
+    }
+
     pub(super) fn store(&mut self) -> errors::Result<&mut Store> {
         self.store.as_mut().map(Opened::queue).ok_or_else(closed)
     }

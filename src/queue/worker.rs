@@ -220,6 +220,7 @@ struct Shared {
     /// Requests that were not begun are answered with `QueueClosed`.
     discard: AtomicBool,
     finished: Mutex<bool>,
+    /// Rung when the thread has ended, and after every answer.
     finish: Condvar,
 }
 
@@ -326,6 +327,24 @@ impl Worker {
         std::mem::take(&mut *lock(&self.shared.mailbox))
     }
 
+    /// Waits until everything that was submitted is done, at most [`limits::DEADLINE_MS`]: then
+    /// the thread holds no lock of the file.
+    pub fn finish(&self) {
+        let is_busy =
+            |finished: &mut bool| !*finished && self.shared.pending.load(Ordering::Acquire) > 0;
+        self.wait_while(is_busy);
+    }
+
+    fn wait_while(&self, condition: impl FnMut(&mut bool) -> bool) {
+        let deadline = Duration::from_millis(u64::from(limits::DEADLINE_MS));
+        let finished = lock(&self.shared.finished);
+        // Whether it took too long shows elsewhere: in the file, or in the mailbox.
+        let _ = self
+            .shared
+            .finish
+            .wait_timeout_while(finished, deadline, condition);
+    }
+
     /// Ends the worker; it takes no requests from now on.
     ///
     /// With `flush` this waits for everything that was submitted, at most
@@ -334,13 +353,7 @@ impl Worker {
     pub fn close(&mut self, flush: bool) {
         self.sender = None;
         if flush {
-            let deadline = Duration::from_millis(u64::from(limits::DEADLINE_MS));
-            let finished = lock(&self.shared.finished);
-            // The outcome shows in the mailbox, in either case.
-            let _ = self
-                .shared
-                .finish
-                .wait_timeout_while(finished, deadline, |done| !*done);
+            self.wait_while(|finished| !*finished);
         }
         self.shared.discard.store(true, Ordering::Release);
     }
@@ -465,6 +478,9 @@ impl Thread {
             .zip(results)
             .map(|(ticket, result)| Completion { ticket, result });
         self.shared.deliver(completions);
+        // Under the lock, so that nobody who has just looked misses it.
+        drop(lock(&self.shared.finished));
+        self.shared.finish.notify_all();
         None
     }
 

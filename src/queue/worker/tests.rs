@@ -470,6 +470,19 @@ fn closing_with_flush_finishes_and_without_it_refuses() {
 }
 
 #[test]
+fn finishing_waits_for_what_was_submitted_and_ends_nothing() {
+    let folder = Folder::new();
+    let desk = Desk::open(folder.options());
+    desk.worker.finish();
+    let mut store = folder.store();
+    for round in 0..20 {
+        desk.ask(round, batch(&[&format!("a{round}")]));
+        desk.worker.finish();
+        assert_eq!(folder.ids(&mut store).len() as u64, round + 1);
+    }
+}
+
+#[test]
 fn a_dropped_worker_wakes_nobody() {
     let folder = Folder::new();
     let Desk { worker, woken } = Desk::open(folder.options());
