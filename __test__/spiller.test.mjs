@@ -18,9 +18,10 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 /**
  * A spiller on a store that `answer` answers for: `undefined`, or the code of a failure, for the
- * records of a call. With what was stored, and the lengths of the calls.
+ * records of a call. With what was stored, and how many records each call had. With `answers`, the
+ * store answers when the next function of this array is called.
  */
-function spillerOn(t, answer) {
+function spillerOn(t, answer, answers = undefined) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const stored = [];
   const calls = [];
@@ -29,9 +30,11 @@ function spillerOn(t, answer) {
     store(records) {
       calls.push(records.length);
       const code = answer(records, calls.length);
-      const outcome = () =>
-        code === undefined ? Promise.resolve() : Promise.reject(new IpcError(code, code));
-      return records.map(outcome);
+      const held = answers && new Promise((resolve) => answers.push(resolve));
+      return records.map(async () => {
+        await held;
+        if (code !== undefined) throw new IpcError(code, code);
+      });
     },
   };
   const spiller = new Spiller(store, {
@@ -55,4 +58,62 @@ test('any number of messages waits for a file that cannot be written to', async 
   await settled();
   assert.equal(stored.length, count);
   assert.ok(stored.every((id, n) => id === n));
+});
+
+test('one commit at a time is with the worker thread, and no more than others can wait for', async (t) => {
+  const answers = [];
+  const { spiller, stored, calls } = spillerOn(t, () => undefined, answers);
+  const length = limits.groupBytesMax / 4;
+  for (const id of ['a', 'b', 'c', 'd', 'e', 'f', 'g']) spiller.add(publication(id, length));
+  spiller.add(publication('long', length * 9));
+  spiller.add(publication('h'));
+  await settled();
+  assert.deepEqual(calls, [4], 'the others wait');
+  for (let count = 2; answers.length > 0; count++) {
+    answers.shift()();
+    await settled();
+    if (stored.length < 9) assert.equal(calls.length, count);
+  }
+  assert.deepEqual(calls, [4, 3, 1, 1]);
+  assert.deepEqual(stored.join(' '), 'a b c d e f g long h');
+});
+
+test('what has its outcome meanwhile is not stored, and its length does not count', async (t) => {
+  const answers = [];
+  const { spiller, stored, calls } = spillerOn(t, () => undefined, answers);
+  const late = publication('late', limits.groupBytesMax);
+  spiller.add(publication('a'));
+  await settled();
+  for (const one of [late, publication('b'), publication('c')]) spiller.add(one);
+  late.place = Place.Done;
+  answers.shift()();
+  await settled();
+  answers.shift()();
+  await settled();
+  assert.deepEqual(
+    [calls, stored],
+    [
+      [1, 2],
+      ['a', 'b', 'c'],
+    ],
+  );
+});
+
+test('messages keep their order when a commit fails', async (t) => {
+  const { spiller, stored, failures } = spillerOn(t, (_, call) =>
+    call < 3 ? 'SQLITE_BUSY' : undefined,
+  );
+  spiller.add(publication('a'));
+  await settled();
+  spiller.add(publication('b'));
+  t.mock.timers.tick(limits.spillRetryDelayMs);
+  spiller.add(publication('c'));
+  await settled();
+  t.mock.timers.tick(limits.spillRetryDelayMs * 2);
+  await settled();
+  assert.deepEqual(stored, ['a', 'b', 'c']);
+  assert.deepEqual(failures, [
+    ['SQLITE_BUSY', limits.spillRetryDelayMs],
+    ['SQLITE_BUSY', limits.spillRetryDelayMs * 2],
+  ]);
 });

@@ -21,7 +21,10 @@ export interface HybridPublisherConfig {
   durability?: 'spill' | 'always' | undefined;
   /** Messages that may be neither handled nor stored. Default 65536. */
   maxPending?: number | undefined;
-  /** Length of their JSON texts together, in UTF-16 units. Default 64 Mi. */
+  /**
+   * Length of their JSON texts together, in UTF-16 units. Default 64 Mi. Those of the commit under
+   * way, at most 4 Mi of them or one message, are in memory once more.
+   */
   maxPendingLength?: number | undefined;
   /**
    * What `publish()` does when that is reached. `block` (default): it waits for room, as part of

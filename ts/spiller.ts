@@ -22,20 +22,43 @@ const FINAL = new Set([
 ]);
 
 /**
- * Stores messages in the queue: those of one tick together, and again and again while the disk is
- * full or somebody else holds the file. Whoever has an outcome meanwhile is left out.
+ * Messages of one commit. Their length is bounded by `limits.groupBytesMax`: the worker thread
+ * holds them once more, also when their publisher has given them up.
+ */
+const COMMIT_COUNT_MAX = 8 * limits.groupRequestsMax;
+
+const SWEEP_COUNT_MIN = 1_024;
+
+/** A message with the worker thread. */
+interface Storing {
+  readonly publication: Publication;
+  /** Whether an earlier commit may have stored it. */
+  readonly wasStoredPerhaps: boolean;
+}
+
+/**
+ * Stores messages in the queue, one commit after the other: those that came during one share the
+ * next. While the disk is full or somebody else holds the file, everything waits, and is tried
+ * again and again. Whoever has an outcome meanwhile is left out.
  */
 export class Spiller {
   readonly #store: DeliveryStore;
   readonly #host: SpillerHost;
-  #batch: Publication[] = [];
-  /** Those whose turn comes after the wait. */
-  #again: Publication[] = [];
+  /** Messages that are not with the worker thread, the oldest first. */
+  #waiting: Publication[] = [];
+  /** How many may be there before those with an outcome are looked for. */
+  #sweepAt = SWEEP_COUNT_MIN;
+  /** Whether some messages are with the worker thread. */
+  #isStoring = false;
+  #isScheduled = false;
   #failuresInRow = 0;
   /** Why everything waits, while it does. */
   #lastFailure: IpcError | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  readonly #flush = (): void => this.#begin();
+  readonly #flush = (): void => {
+    this.#isScheduled = false;
+    this.#begin();
+  };
 
   constructor(store: DeliveryStore, host: SpillerHost) {
     this.#store = store;
@@ -44,58 +67,90 @@ export class Spiller {
 
   /** Stores a message; `stored` or `unstorable` follows, unless it gets its outcome elsewhere. */
   add(publication: Publication): void {
-    // While the file cannot be written to, everything waits for the next attempt.
-    if (this.#timer !== undefined) {
-      publication.failure = this.#lastFailure;
-      this.#again.push(publication);
-      return;
-    }
-    this.#batch.push(publication);
-    if (this.#batch.length === 1) SETTLED.then(this.#flush);
+    if (this.#waiting.length >= this.#sweepAt) this.#sweep();
+    this.#waiting.push(publication);
+    if (this.#timer !== undefined) publication.failure = this.#lastFailure;
+    if (this.#isScheduled || this.#isStoring || this.#timer !== undefined) return;
+    this.#isScheduled = true;
+    SETTLED.then(this.#flush);
   }
 
   /** Ends the waits. */
   end(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#again = [];
-    this.#batch = [];
+    this.#waiting = [];
   }
 
   #begin(): void {
-    const batch = this.#batch.filter(({ place }) => place !== Place.Done);
-    this.#batch = [];
+    if (this.#isStoring || this.#timer !== undefined) return;
+    const batch = this.#take();
     if (batch.length === 0) return;
+    this.#isStoring = true;
     const outcomes = this.#store.store(batch.map(({ text }) => text));
-    for (const [index, outcome] of outcomes.entries()) {
-      const publication = batch[index] as Publication;
+    const storing = batch.map((publication): Storing => {
       // Whoever runs out of time before the answer cannot know it: a commit is not called back.
-      const { isStoredPerhaps } = publication;
+      const wasStoredPerhaps = publication.isStoredPerhaps;
       publication.isStoredPerhaps = true;
-      outcome.then(
-        () => {
-          this.#failuresInRow = 0;
-          this.#host.stored(publication);
-        },
-        (error: IpcError) => {
-          publication.isStoredPerhaps = isStoredPerhaps;
-          this.#failed(publication, error);
-        },
-      );
+      return { publication, wasStoredPerhaps };
+    });
+    Promise.allSettled(outcomes).then((settled) => this.#answered(storing, settled));
+  }
+
+  /** Those of the next commit. */
+  #take(): Publication[] {
+    this.#sweep();
+    let length = 0;
+    let count = 0;
+    for (const publication of this.#waiting) {
+      length += publication.length;
+      if (count > 0 && (count === COMMIT_COUNT_MAX || length > limits.groupBytesMax)) break;
+      count++;
+    }
+    const batch = this.#waiting.slice(0, count);
+    this.#waiting = this.#waiting.slice(count);
+    return batch;
+  }
+
+  /** Forgets those with an outcome: a commit may take longer than many messages have time. */
+  #sweep(): void {
+    this.#waiting = this.#waiting.filter(({ place }) => place !== Place.Done);
+    this.#sweepAt = Math.max(SWEEP_COUNT_MIN, this.#waiting.length * 2);
+  }
+
+  #answered(storing: readonly Storing[], outcomes: readonly PromiseSettledResult<void>[]): void {
+    this.#isStoring = false;
+    const failed: Publication[] = [];
+    for (const [index, { publication, wasStoredPerhaps }] of storing.entries()) {
+      const error = errorOf(outcomes[index]);
+      if (error === undefined || isFinal(error)) continue;
+      // A failed commit may have reached the disk; whoever asks again finds the row.
+      publication.isStoredPerhaps = wasStoredPerhaps || error.code.startsWith('SQLITE_IOERR');
+      publication.failure = error;
+      failed.push(publication);
+    }
+    if (failed.length > 0) this.#tryAgain(failed);
+    else this.#failuresInRow = 0;
+    // The worker thread need not wait until everybody was told.
+    this.#begin();
+    for (const [index, { publication, wasStoredPerhaps }] of storing.entries()) {
+      const error = errorOf(outcomes[index]);
+      if (error === undefined) {
+        this.#host.stored(publication);
+      } else if (isFinal(error)) {
+        publication.isStoredPerhaps = wasStoredPerhaps;
+        this.#host.unstorable(publication, error);
+      }
     }
   }
 
-  #failed(publication: Publication, error: IpcError): void {
-    if (isFinal(error)) {
-      this.#host.unstorable(publication, error);
-      return;
-    }
-    publication.failure = error;
+  #tryAgain(failed: Publication[]): void {
+    const error = failed[0]?.failure as IpcError;
     this.#lastFailure = error;
-    // A failed commit may have reached the disk; whoever asks again finds the row.
-    if (error.code.startsWith('SQLITE_IOERR')) publication.isStoredPerhaps = true;
-    this.#again.push(publication);
-    if (this.#timer !== undefined) return;
+    // It is why those that came meanwhile are not stored either.
+    for (const publication of this.#waiting) publication.failure = error;
+    // The others are still the oldest.
+    this.#waiting = failed.concat(this.#waiting);
     const waitMs = Math.min(
       limits.spillRetryDelayMs * 2 ** Math.min(this.#failuresInRow, 30),
       limits.spillRetryDelayMsMax,
@@ -103,13 +158,14 @@ export class Spiller {
     this.#failuresInRow++;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      // Not as arguments of one call: there may be more than the stack holds.
-      this.#batch = this.#batch.concat(this.#again);
-      this.#again = [];
       this.#begin();
     }, waitMs);
     this.#host.failed(error, waitMs);
   }
+}
+
+function errorOf(outcome: PromiseSettledResult<void> | undefined): IpcError | undefined {
+  return outcome?.status === 'rejected' ? outcome.reason : undefined;
 }
 
 /** Whether it is the message's own fault, which no further attempt would change. */
