@@ -27,6 +27,12 @@ function spillerOn(t, answer, answers = undefined) {
   const calls = [];
   const failures = [];
   const store = {
+    finish() {},
+    storeNow(records) {
+      const code = answer(records, calls.push(records.length));
+      if (code !== undefined) throw new IpcError(code, code);
+      stored.push(...records);
+    },
     store(records) {
       calls.push(records.length);
       const code = answer(records, calls.length);
@@ -116,4 +122,84 @@ test('messages keep their order when a commit fails', async (t) => {
     ['SQLITE_BUSY', limits.spillRetryDelayMs],
     ['SQLITE_BUSY', limits.spillRetryDelayMs * 2],
   ]);
+});
+
+/** Answers as a disk with room for messages up to this length together, in all its commits. */
+function disk(room) {
+  let free = room;
+  return (records) => {
+    const length = records.reduce((sum, { length }) => sum + length, 0);
+    if (length > free) return 'SQLITE_FULL';
+    free -= length;
+    return undefined;
+  };
+}
+
+/** Lets the spiller try again, as often as it wants to within this time. */
+async function wait(t, ms) {
+  for (let at = 0; at < ms; at += limits.spillRetryDelayMs) {
+    t.mock.timers.tick(limits.spillRetryDelayMs);
+    await settled();
+  }
+}
+
+test('on a full disk, whatever there is room for is stored', async (t) => {
+  const { spiller, stored, calls, failures } = spillerOn(t, disk(10_000));
+  for (const id of ['a', 'b']) spiller.add(publication(id, 100));
+  spiller.add(publication('long', 1_000_000));
+  for (const id of ['c', 'd']) spiller.add(publication(id, 100));
+  await settled();
+  assert.deepEqual(stored, ['a', 'b', 'c', 'd']);
+  assert.deepEqual(failures.at(-1), ['SQLITE_FULL', limits.spillRetryDelayMs]);
+  // Those that come later do not wait for the long one either, which is tried ever less often.
+  for (let n = 0; n < 20; n++) {
+    spiller.add(publication(n, 100));
+    await wait(t, limits.spillRetryDelayMsMax);
+  }
+  assert.equal(stored.length, 24);
+  assert.ok(calls.length < 80, `${calls.length} commits`);
+  assert.equal(failures.at(-1)[1], limits.spillRetryDelayMsMax);
+});
+
+test('on a full disk the messages of a key keep their order', async (t) => {
+  const { spiller, stored } = spillerOn(t, disk(10_000));
+  spiller.add(publication('a1', 300, 'A'));
+  spiller.add(publication('a2', 1_000_000, 'A'));
+  spiller.add(publication('b1', 200, 'B'));
+  spiller.add(publication('a3', 100, 'A'));
+  spiller.add(publication('b2', 100, 'B'));
+  await wait(t, limits.spillRetryDelayMsMax * 4);
+  assert.deepEqual(stored, ['b1', 'b2', 'a1']);
+});
+
+test('the tries of one turn on a full disk are few, and the room that is there is found', async (t) => {
+  const { spiller, stored, calls } = spillerOn(t, disk(500));
+  for (let n = 0; n < 5_000; n++) spiller.add(publication(n, 100));
+  await settled();
+  assert.ok(calls.length <= 4, `${calls.length} commits`);
+  await wait(t, limits.spillRetryDelayMsMax * 4);
+  assert.equal(stored.length, 5);
+  const before = calls.length;
+  await wait(t, limits.spillRetryDelayMsMax * 4);
+  assert.ok(calls.length - before <= 5, 'nothing fits: one try at a time');
+});
+
+test('at the end of the process too, and one message to blame does not stop the others', (t) => {
+  const lengths = [300, 1_000_000, 200, 400];
+  const all = lengths.map((length, n) => publication(n, length));
+  const full = spillerOn(t, disk(1_000));
+  full.spiller.storeNow(all);
+  assert.deepEqual(
+    full.stored.map(({ length }) => length),
+    [200, 300, 400],
+  );
+  const conflict = (records) =>
+    records.some(({ length }) => length === 200) ? 'ERR_IPC_ID_CONFLICT' : undefined;
+  t.mock.timers.reset();
+  const refusing = spillerOn(t, conflict);
+  refusing.spiller.storeNow(all);
+  assert.deepEqual(
+    refusing.stored.map(({ length }) => length),
+    [300, 1_000_000, 400],
+  );
 });

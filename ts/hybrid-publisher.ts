@@ -24,7 +24,7 @@ import {
   PublishManyError,
 } from './publisher-types.js';
 import { SQLiteQueue } from './queue.js';
-import { isFinal, Spiller } from './spiller.js';
+import { Spiller } from './spiller.js';
 import type { DeadlineOptions } from './types.js';
 
 type Mode = HybridPublisherStats['mode'];
@@ -266,27 +266,11 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
 
   /** Stores everything without an outcome at once, for the end of the process. @internal */
   storeAllNow(): void {
-    const records = [...this.#pending].map(({ text }) => text);
+    const publications = [...this.#pending];
     for (let next = this.#outside.shift(); next !== undefined; next = this.#outside.shift()) {
-      if (next.place !== Place.Done) records.push(next.text);
+      if (next.place !== Place.Done) publications.push(next);
     }
-    if (records.length === 0) return;
-    try {
-      // What it has begun is stored once more, which changes nothing: nobody reads its answer.
-      this.#store.finish();
-      this.#store.storeNow(records);
-    } catch (error) {
-      // If one of them is to blame, the others need not suffer. Otherwise nothing can be stored,
-      // and nobody is left to be told.
-      if (!isFinal(error)) return;
-      for (const record of records) {
-        try {
-          this.#store.storeNow([record]);
-        } catch (error) {
-          if (!isFinal(error)) return;
-        }
-      }
-    }
+    if (publications.length > 0) this.#spiller.storeNow(publications);
   }
 
   // --- who is let in ---------------------------------------------------------------------------

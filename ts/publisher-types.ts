@@ -58,7 +58,10 @@ export interface HybridPublisherEvents {
   recovered: [info: { stored: number; outageMs: number }];
   /** Messages were stored: those of one commit, and all since the last time the socket worked. */
   backlog: [info: { stored: number; total: number }];
-  /** Storing failed and is tried again after `waitMs`. The messages are still waiting. */
+  /**
+   * Storing failed and is tried again after `waitMs`; at once, with less, where the disk is full.
+   * The messages are still waiting.
+   */
   error: [error: IpcError, info: { waitMs: number }];
 }
 

@@ -29,6 +29,12 @@ const COMMIT_COUNT_MAX = 8 * limits.groupRequestsMax;
 
 const SWEEP_COUNT_MIN = 1_024;
 
+/** By how much a commit that did not fit on the disk is made smaller. */
+const SHRINKAGE = 4;
+
+/** Commits in a row that are tried on a full disk before everything waits. */
+const FULL_TRIES_MAX = 4;
+
 /** A message with the worker thread. */
 interface Storing {
   readonly publication: Publication;
@@ -40,6 +46,9 @@ interface Storing {
  * Stores messages in the queue, one commit after the other: those that came during one share the
  * next. While the disk is full or somebody else holds the file, everything waits, and is tried
  * again and again. Whoever has an outcome meanwhile is left out.
+ *
+ * A commit is all or nothing, so that one message for which the disk has no room would keep out all
+ * that share its commit. Where the disk is full, less is tried, the shortest messages first.
  */
 export class Spiller {
   readonly #store: DeliveryStore;
@@ -51,6 +60,12 @@ export class Spiller {
   /** Whether some messages are with the worker thread. */
   #isStoring = false;
   #isScheduled = false;
+  /** How long the texts of a commit may be together. */
+  #lengthMax: number = limits.groupBytesMax;
+  /** Whether the disk is full: something did not fit, and what is shorter has its turn first. */
+  #isCramped = false;
+  /** Commits in a row that did not fit. */
+  #fullTries = 0;
   #failuresInRow = 0;
   /** Why everything waits, while it does. */
   #lastFailure: IpcError | undefined;
@@ -73,6 +88,32 @@ export class Spiller {
     if (this.#isScheduled || this.#isStoring || this.#timer !== undefined) return;
     this.#isScheduled = true;
     SETTLED.then(this.#flush);
+  }
+
+  /**
+   * Stores these at once, for the end of the process, when nobody is left to be told. On a full
+   * disk, whatever there is room for.
+   */
+  storeNow(publications: readonly Publication[]): void {
+    // What the worker thread has begun is stored once more, which changes nothing.
+    this.#store.finish();
+    let left = publications;
+    let count = left.length;
+    while (left.length > 0) {
+      try {
+        this.#store.storeNow(left.slice(0, count).map(({ text }) => text));
+        left = left.slice(count);
+        count *= SHRINKAGE;
+      } catch (error) {
+        const isFull = (error as IpcError).code === 'SQLITE_FULL';
+        if (!isFull && !isFinal(error)) return;
+        if (isFull) left = shortestFirst(left);
+        if (count === 1 && isFull) return;
+        // If one of them is to blame, the others need not suffer.
+        if (count === 1) left = left.slice(1);
+        else count = Math.ceil(Math.min(count, left.length) / SHRINKAGE);
+      }
+    }
   }
 
   /** Ends the waits. */
@@ -100,11 +141,12 @@ export class Spiller {
   /** Those of the next commit. */
   #take(): Publication[] {
     this.#sweep();
+    if (this.#isCramped) this.#waiting = shortestFirst(this.#waiting);
     let length = 0;
     let count = 0;
     for (const publication of this.#waiting) {
       length += publication.length;
-      if (count > 0 && (count === COMMIT_COUNT_MAX || length > limits.groupBytesMax)) break;
+      if (count > 0 && (count === COMMIT_COUNT_MAX || length > this.#lengthMax)) break;
       count++;
     }
     const batch = this.#waiting.slice(0, count);
@@ -130,7 +172,7 @@ export class Spiller {
       failed.push(publication);
     }
     if (failed.length > 0) this.#tryAgain(failed);
-    else this.#failuresInRow = 0;
+    else this.#succeeded();
     // The worker thread need not wait until everybody was told.
     this.#begin();
     for (const [index, { publication, wasStoredPerhaps }] of storing.entries()) {
@@ -144,6 +186,18 @@ export class Spiller {
     }
   }
 
+  #succeeded(): void {
+    this.#fullTries = 0;
+    this.#lengthMax = Math.min(this.#lengthMax * SHRINKAGE, limits.groupBytesMax);
+    if (!this.#isCramped || this.#waiting.length === 0) {
+      this.#isCramped = false;
+      this.#failuresInRow = 0;
+    } else if (this.#lengthMax === limits.groupBytesMax) {
+      // Long messages are not kept waiting for ever by short ones.
+      this.#isCramped = false;
+    }
+  }
+
   #tryAgain(failed: Publication[]): void {
     const error = failed[0]?.failure as IpcError;
     this.#lastFailure = error;
@@ -151,6 +205,11 @@ export class Spiller {
     for (const publication of this.#waiting) publication.failure = error;
     // The others are still the oldest.
     this.#waiting = failed.concat(this.#waiting);
+    if (error.code === 'SQLITE_FULL' && this.#divides(failed)) {
+      this.#host.failed(error, 0);
+      return;
+    }
+    this.#fullTries = 0;
     const waitMs = Math.min(
       limits.spillRetryDelayMs * 2 ** Math.min(this.#failuresInRow, 30),
       limits.spillRetryDelayMsMax,
@@ -162,6 +221,30 @@ export class Spiller {
     }, waitMs);
     this.#host.failed(error, waitMs);
   }
+
+  /** Makes the next commit a smaller one than that of `tried`. Whether to try it at once. */
+  #divides(tried: readonly Publication[]): boolean {
+    const length = tried.reduce((sum, publication) => sum + publication.length, 0);
+    this.#isCramped = true;
+    this.#lengthMax = Math.ceil(length / SHRINKAGE);
+    this.#fullTries++;
+    if (this.#fullTries === FULL_TRIES_MAX) return false;
+    // Where there is no room for the first one alone, there is none for anything.
+    return tried.length > 1 || shortestFirst(this.#waiting)[0] !== tried[0];
+  }
+}
+
+/** By length; but a message comes after the earlier ones of its key. */
+function shortestFirst(publications: readonly Publication[]): Publication[] {
+  const longest = new Map<string, number>();
+  const ranked = publications.map((publication) => {
+    const { key, length } = publication;
+    if (key === undefined) return { publication, rank: length };
+    const rank = Math.max(length, longest.get(key) ?? 0);
+    longest.set(key, rank);
+    return { publication, rank };
+  });
+  return ranked.sort((a, b) => a.rank - b.rank).map(({ publication }) => publication);
 }
 
 function errorOf(outcome: PromiseSettledResult<void> | undefined): IpcError | undefined {
@@ -169,7 +252,7 @@ function errorOf(outcome: PromiseSettledResult<void> | undefined): IpcError | un
 }
 
 /** Whether it is the message's own fault, which no further attempt would change. */
-export function isFinal(error: unknown): boolean {
+function isFinal(error: unknown): boolean {
   const code = String((error as { code?: unknown } | null)?.code);
   return FINAL.has(code) || code.startsWith('SQLITE_CONSTRAINT');
 }
