@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { statSync } from 'node:fs';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { DeliveryError, HybridPublisher, PublishManyError } from '../features/hybrid/index.js';
 import { paths, publisherOf, serverOf, stored } from './support/hybrid.mjs';
 import { noPython, startOld } from './support/queue.mjs';
@@ -412,6 +412,87 @@ test('messages of a key follow those that are in the queue', async (t) => {
     queue.markProcessed(id);
     return false;
   });
+});
+
+describe('before a message of a key takes the queue, the earlier ones on the socket are stored', () => {
+  const orderKey = ({ payload }) => payload.key;
+  const keyed = (id, more) => message(id, { payload: { key: id[0], more } });
+
+  /** A publisher whose consumer answers `ready` alone; the first two messages of a key are with it. */
+  async function waiting(t, handler, options) {
+    const where = paths(t);
+    const { seen } = await serverOf(t, where, ({ id }) =>
+      id === 'ready' ? undefined : handler(id),
+    );
+    const { publisher } = publisherOf(t, { ...where, orderKey, spillAfterMs: 60_000, ...options });
+    await publisher.publish(keyed('ready'));
+    const first = ['a1', 'b1', 'a2'].map((id) => publisher.publish(keyed(id)));
+    await until(() => seen.length === 4);
+    const end = async (last) => {
+      const [a1, , a2] = first;
+      const receipts = await Promise.all([a1, a2, last]);
+      assert.deepEqual(
+        receipts.map(({ via }) => via),
+        ['queue', 'queue', 'queue'],
+      );
+      assert.deepEqual(ids(stored(where)), ids(receipts));
+      assert.equal(publisher.stats().pending, 1, 'b1 is of another key');
+    };
+    return { publisher, end };
+  }
+
+  const never = () => new Promise(() => {});
+
+  test('when it is too long for the socket', async (t) => {
+    const { publisher, end } = await waiting(t, never, { maxFrameBytes: 1_000 });
+    await end(publisher.publish(keyed('a3', 'x'.repeat(2_000))));
+  });
+
+  test('when the consumer refuses it', async (t) => {
+    const { publisher, end } = await waiting(t, (id) => {
+      if (id === 'a3') throw new Error('not now');
+      return never();
+    });
+    await end(publisher.publish(keyed('a3')));
+  });
+
+  test('when the consumer has fallen silent', async (t) => {
+    const where = paths(t);
+    const { seen } = await serverOf(t, where, ({ id }) => (id === 'ready' ? undefined : never()));
+    const { publisher } = publisherOf(t, { ...where, orderKey, spillAfterMs: 200 });
+    await publisher.publish(keyed('ready'));
+    const first = publisher.publish(keyed('a1'));
+    await until(() => seen.length === 2);
+    const second = publisher.publish(keyed('a2'));
+    // Told in the moment in which the first one is stored, when the second has time left.
+    await once(publisher, 'failover');
+    await Promise.all([first, second, publisher.publish(keyed('a3'))]);
+    assert.deepEqual(ids(stored(where)), ['a1', 'a2', 'a3']);
+  });
+});
+
+test('a clock that is set back does not turn the order of a key round', async (t) => {
+  const where = paths(t);
+  const { publisher } = publisherOf(t, { ...where, orderKey: () => 'key' });
+  const elsewhere = paths(t);
+  const other = publisherOf(t, elsewhere).publisher;
+  const times = [5_000, 3_000, 4_000, 6_000];
+  t.mock.method(Date, 'now', () => times[0]);
+  for (let n = 0; times.length > 0; n++, times.shift()) {
+    await publisher.publish({ id: `m${n}`, type: 't' });
+    await other.publish({ id: `m${n}`, type: 't' });
+  }
+  t.mock.restoreAll();
+  assert.deepEqual(
+    stored(where).map(({ id, timestamp }) => [id, timestamp]),
+    [
+      ['m0', 5_000],
+      ['m1', 5_000],
+      ['m2', 5_000],
+      ['m3', 6_000],
+    ],
+  );
+  assert.deepEqual(ids(stored(elsewhere)), ['m1', 'm2', 'm0', 'm3'], 'nobody asked for an order');
 });
 
 test('options are checked', () => {

@@ -24,6 +24,7 @@ import {
   PublishManyError,
 } from './publisher-types.js';
 import { SQLiteQueue } from './queue.js';
+import { SocketLines } from './socket-lines.js';
 import { Spiller } from './spiller.js';
 import type { DeadlineOptions } from './types.js';
 
@@ -48,6 +49,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   readonly #store: DeliveryStore;
   readonly #spiller: Spiller;
   readonly #order: OrderBacklog | undefined;
+  readonly #lines = new SocketLines();
   readonly #orderKey: HybridPublisherConfig['orderKey'];
   readonly #spillAfterMs: number;
   readonly #timeoutMs: number;
@@ -75,6 +77,15 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   readonly #prefix = nodeCrypto().randomBytes(12).toString('base64url');
   #lastId = 0;
   readonly #newId = () => `${this.#prefix}-${(++this.#lastId).toString(36)}`;
+  #lastTimestamp = 0;
+  readonly #now = () => {
+    const now = Date.now();
+    if (this.#orderKey === undefined) return now;
+    // The queue delivers by timestamp: where the order counts, a clock that is set back must not
+    // turn it round.
+    this.#lastTimestamp = Math.max(this.#lastTimestamp, now);
+    return this.#lastTimestamp;
+  };
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt = Number.POSITIVE_INFINITY;
   #reconnectTimer: ReturnType<typeof setTimeout> | undefined;
@@ -170,7 +181,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
       let id: string | undefined;
       try {
         this.#assertOpen();
-        const record = recordOf(message, this.#newId);
+        const record = recordOf(message, this.#newId, this.#now);
         id = record.id;
         if (record.text.length > limits.payloadBytesMax) throw tooLarge(record.text.length);
         const key = this.#orderKey?.(message);
@@ -364,6 +375,10 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   }
 
   #toQueue(publication: Publication): void {
+    for (const each of this.#lines.with(publication)) this.#spill(each);
+  }
+
+  #spill(publication: Publication): void {
     const { key, id } = publication;
     this.#put(publication, Place.Queue);
     if (publication.number === 0) {
@@ -377,9 +392,15 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   }
 
   #put(publication: Publication, place: Place): void {
-    if (publication.place === Place.Socket) this.#onSocket--;
-    if (place === Place.Socket) this.#onSocket++;
+    if (publication.place === place) return;
+    if (publication.place === Place.Socket) {
+      this.#onSocket--;
+      this.#lines.remove(publication);
+    }
     publication.place = place;
+    if (place !== Place.Socket) return;
+    this.#onSocket++;
+    this.#lines.add(publication);
   }
 
   #spillAll(): void {

@@ -111,6 +111,7 @@ const FIELDS = new Set(['id', 'type', 'payload', 'timestamp']);
 export function recordOf(
   message: PublishableMessage,
   newId: () => string,
+  now: () => number,
 ): { id: string; text: string } {
   object('message', message);
   let fields = message as PublishableMessage & { toJSON?: unknown };
@@ -122,7 +123,7 @@ export function recordOf(
       );
     }
   }
-  const { id = newId(), type, payload = null, timestamp = Date.now() } = fields;
+  const { id = newId(), type, payload = null, timestamp = now() } = fields;
   if (!isName(id)) throw invalid(wanted('id', NAME, id));
   if (!isName(type)) throw invalid(wanted('type', NAME, type));
   if (!Number.isFinite(timestamp)) {

@@ -33,7 +33,9 @@ export interface HybridPublisherConfig {
   overflow?: 'block' | 'reject' | undefined;
   /**
    * Keeps the order per key: while messages of a key are in the queue, the ones that follow go
-   * there too. Messages for which it returns undefined have no order.
+   * there too, and before one does, the earlier ones are stored. The queue delivers by timestamp:
+   * leave it out, or let it not fall within a key. Messages for which this returns undefined have no
+   * order.
    */
   orderKey?: ((message: PublishableMessage) => string | undefined) | undefined;
   /**
