@@ -86,6 +86,32 @@ test('what is missing is made, and nothing else is let in', async (t) => {
   assert.equal(publisher.stats().rejected, cases.length);
 });
 
+test('whatever a message or orderKey throws, the error is typed', async (t) => {
+  const thrown = [new RangeError('of the caller'), 'text', null, undefined, Object.create(null)];
+  for (const what of thrown) {
+    const fail = () => {
+      throw what;
+    };
+    const getter = (field) => Object.defineProperty({ type: 't' }, field, { get: fail });
+    const cases = [
+      [getter('id'), undefined, 'ERR_IPC_UNSERIALIZABLE'],
+      [{ ...message('p'), payload: { toJSON: fail } }, undefined, 'ERR_IPC_UNSERIALIZABLE'],
+      [{ toJSON: fail }, undefined, 'ERR_IPC_UNSERIALIZABLE'],
+      [getter('toJSON'), undefined, 'ERR_IPC_UNSERIALIZABLE'],
+      [new Proxy({}, { ownKeys: fail }), undefined, 'ERR_IPC_UNSERIALIZABLE'],
+      [message('k'), fail, 'ERR_IPC_INVALID_MESSAGE'],
+    ];
+    for (const [bad, orderKey, code] of cases) {
+      const { publisher } = publisherOf(t, { ...paths(t), orderKey });
+      const error = await publisher.publish(bad).then(assert.fail, (error) => error);
+      assert.ok(error instanceof DeliveryError);
+      assert.deepEqual([error.code, error.indeterminate, error.cause], [code, false, what]);
+      await assert.rejects(publisher.publishMany([bad]), { name: 'PublishManyError', code });
+      await publisher.close();
+    }
+  }
+});
+
 test('without a consumer messages are durable in the queue, and the socket is used once it is there', async (t) => {
   const where = paths(t);
   const { publisher, events, names } = publisherOf(t, where);

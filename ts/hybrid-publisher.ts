@@ -3,13 +3,14 @@ import { nodeCrypto } from './builtins.js';
 import { ackSender, checkSocketPath, UnixSocketClient } from './client.js';
 import { type DeliveryStore, deliveryStore } from './delivery-store.js';
 import { Emitter } from './emitter.js';
-import { DeliveryError, IpcError, invalidArgument } from './errors.js';
+import { DeliveryError, IpcError, invalidArgument, textOf } from './errors.js';
 import { KeepAlive } from './event-loop.js';
 import { Fifo } from './fifo.js';
 import { limits } from './limits.js';
 import { callable, DELAY_MS_MAX, describe, object, oneOf, wholeNumber } from './options.js';
 import { OrderBacklog } from './order-backlog.js';
 import {
+  keyOf,
   Place,
   Publication,
   type PublicationHost,
@@ -184,7 +185,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
         const record = recordOf(message, this.#newId, this.#now);
         id = record.id;
         if (record.text.length > limits.payloadBytesMax) throw tooLarge(record.text.length);
-        const key = this.#orderKey?.(message);
+        const key = keyOf(message, this.#orderKey);
         const now = performance.now();
         const publication = new Publication(
           this.#host,
@@ -671,9 +672,12 @@ function tooLarge(length: number): IpcError {
   );
 }
 
+function internal(cause: unknown): IpcError {
+  return new IpcError('ERR_IPC_INTERNAL', textOf(cause), { cause });
+}
+
 /** The error of a message that was certainly not accepted. */
-function certain(error: unknown, id: string | undefined): unknown {
-  if (!(error instanceof IpcError)) return error;
-  const { code, message, cause } = error;
+function certain(error: unknown, id: string | undefined): DeliveryError {
+  const { code, message, cause } = error instanceof IpcError ? error : internal(error);
   return new DeliveryError(code, message, { id, indeterminate: false, cause });
 }

@@ -1,5 +1,5 @@
 import type { SocketLevel, Unacknowledged } from './ack-sender.js';
-import { IpcError } from './errors.js';
+import { IpcError, textOf } from './errors.js';
 import { limits } from './limits.js';
 import { describe, object } from './options.js';
 import { isText } from './records.js';
@@ -53,6 +53,23 @@ export interface PublicationHost {
   acknowledged(publication: Publication, level: SocketLevel): void;
   /** The socket has not delivered it, and will not. */
   undelivered(publication: Publication, error: IpcError): void;
+}
+
+/**
+ * What the order of a message is kept by, as its publisher's `orderKey` has it.
+ *
+ * @throws {IpcError} `ERR_IPC_INVALID_MESSAGE` when that throws.
+ */
+export function keyOf(
+  message: PublishableMessage,
+  orderKey: ((message: PublishableMessage) => string | undefined) | undefined,
+): string | undefined {
+  try {
+    return orderKey?.(message);
+  } catch (error) {
+    const text = `orderKey failed for the message: ${textOf(error)}`;
+    throw new IpcError('ERR_IPC_INVALID_MESSAGE', text, { cause: error });
+  }
 }
 
 /** A message on its way. */
@@ -113,6 +130,20 @@ export function recordOf(
   newId: () => string,
   now: () => number,
 ): { id: string; text: string } {
+  try {
+    return record(message, newId, now);
+  } catch (error) {
+    if (error instanceof IpcError) throw error;
+    // A getter, a `toJSON` or a trap of the caller's, or more text than a string can hold.
+    throw unserializable(error);
+  }
+}
+
+function record(
+  message: PublishableMessage,
+  newId: () => string,
+  now: () => number,
+): { id: string; text: string } {
   object('message', message);
   let fields = message as PublishableMessage & { toJSON?: unknown };
   if (typeof fields.toJSON === 'function') fields = plain(fields);
@@ -129,17 +160,12 @@ export function recordOf(
   if (!Number.isFinite(timestamp)) {
     throw invalid(wanted('timestamp', 'a finite number', timestamp));
   }
-  try {
-    // What JSON has no form for would be left out.
-    const odd = typeof payload !== 'object' || 'toJSON' in (payload ?? {});
-    if (odd && JSON.stringify(payload) === undefined) {
-      throw invalid(wanted('payload', 'a JSON value', payload));
-    }
-    return { id, text: JSON.stringify({ id, type, payload, timestamp }) };
-  } catch (error) {
-    if (error instanceof IpcError) throw error;
-    throw unserializable(error);
+  // What JSON has no form for would be left out.
+  const odd = typeof payload !== 'object' || 'toJSON' in (payload ?? {});
+  if (odd && JSON.stringify(payload) === undefined) {
+    throw invalid(wanted('payload', 'a JSON value', payload));
   }
+  return { id, text: JSON.stringify({ id, type, payload, timestamp }) };
 }
 
 const NAME = `a non-empty string of at most ${limits.nameBytesMax} bytes`;
@@ -152,12 +178,7 @@ function isName(value: unknown): value is string {
 }
 
 function plain(message: object): PublishableMessage {
-  let copy: unknown;
-  try {
-    copy = JSON.parse(JSON.stringify(message) ?? 'null');
-  } catch (error) {
-    throw unserializable(error);
-  }
+  const copy: unknown = JSON.parse(JSON.stringify(message) ?? 'null');
   object('message', copy);
   return copy as PublishableMessage;
 }
@@ -165,7 +186,7 @@ function plain(message: object): PublishableMessage {
 function unserializable(cause: unknown): IpcError {
   return new IpcError(
     'ERR_IPC_UNSERIALIZABLE',
-    `The message cannot be sent as JSON: ${(cause as Error)?.message}`,
+    `The message cannot be sent as JSON: ${textOf(cause)}`,
     { cause },
   );
 }

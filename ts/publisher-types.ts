@@ -99,9 +99,9 @@ export class PublishManyError extends DeliveryError {
   /** In the order of the messages. */
   readonly outcomes: readonly PromiseSettledResult<PublishReceipt>[];
 
-  constructor(first: unknown, outcomes: readonly PromiseSettledResult<PublishReceipt>[]) {
-    const { code, message, id, indeterminate } = first as DeliveryError;
-    super(code, message, { id, indeterminate: indeterminate ?? false, cause: first });
+  constructor(first: DeliveryError, outcomes: readonly PromiseSettledResult<PublishReceipt>[]) {
+    const { code, message, id, indeterminate } = first;
+    super(code, message, { id, indeterminate, cause: first });
     this.name = 'PublishManyError';
     this.outcomes = outcomes;
   }
