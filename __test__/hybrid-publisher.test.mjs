@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { statSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { describe, test } from 'node:test';
 import { DeliveryError, HybridPublisher, PublishManyError } from '../features/hybrid/index.js';
 import { paths, publisherOf, serverOf, stored } from './support/hybrid.mjs';
@@ -142,6 +143,34 @@ test('messages of a consumer that is gone are stored at once', async (t) => {
   assert.deepEqual(ids(stored(where)), ['a', 'b', 'c']);
   assert.deepEqual(events[0], ['failover', 'ERR_IPC_CONNECTION_LOST']);
   assert.equal((await publisher.publish(message('d'))).via, 'queue');
+});
+
+test('a consumer that hangs up at once is asked ever less often, until one has answered', async (t) => {
+  const where = paths(t);
+  // Of the waits, half is random.
+  t.mock.method(Math, 'random', () => 0);
+  const timers = t.mock.method(globalThis, 'setTimeout');
+  const waits = () =>
+    timers.mock.calls.map(({ arguments: [, ms] }) => ms).filter((ms) => [25, 50, 100].includes(ms));
+  let connections = 0;
+  const hangingUp = createServer((socket) => {
+    connections++;
+    // Not a refusal, which it would be if it came at once.
+    setTimeout(() => socket.destroy(), 15);
+  });
+  hangingUp.listen(where.socketPath);
+  await once(hangingUp, 'listening');
+  const { publisher } = publisherOf(t, { ...where, spillAfterMs: 60_000 });
+  await until(() => connections === 4);
+  assert.deepEqual(waits(), [25, 50, 100]);
+  await new Promise((resolve) => hangingUp.close(resolve));
+  const { server } = await serverOf(t, where);
+  await once(publisher, 'recovered');
+  await until(async () => (await publisher.publish({ type: 't' })).via === 'socket');
+  const before = waits().length;
+  await server.stop({ deadlineMs: 0 });
+  await until(() => waits().length > before);
+  assert.equal(waits()[before], 25);
 });
 
 test('a refused message is stored, the others are not', async (t) => {

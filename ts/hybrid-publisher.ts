@@ -91,6 +91,8 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   #timerAt = Number.POSITIVE_INFINITY;
   #reconnectTimer: ReturnType<typeof setTimeout> | undefined;
   #attempts = 0;
+  /** When the newest connection was made, and whether the consumer has answered on it. */
+  #connection = { since: 0, isUsed: false };
   /** When messages began to take the queue, and how many have. */
   #outage = { since: 0, stored: 0 };
   /** The consumer is connected and says nothing. */
@@ -416,7 +418,10 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     acknowledged: (publication, level) => this.#acknowledged(publication, level),
     undelivered: (publication, error) => {
       if (publication === this.#probe) this.#probe = undefined;
-      if (this.#isStalled && error.code === 'ERR_IPC_REFUSED') this.#hasSpoken(publication);
+      if (error.code === 'ERR_IPC_REFUSED') {
+        this.#connection.isUsed = true;
+        if (this.#isStalled) this.#hasSpoken(publication);
+      }
       if (publication.place !== Place.Socket) return;
       publication.failure = error;
       this.#toQueue(publication);
@@ -425,6 +430,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
 
   #acknowledged(publication: Publication, level: SocketLevel): void {
     if (publication === this.#probe) this.#probe = undefined;
+    this.#connection.isUsed = true;
     if (level === 'received' && !this.#acceptsReceived) {
       const text = 'The server of the original package cannot say what it has handled';
       this.#failOver(new IpcError('ERR_IPC_NOT_ACKNOWLEDGED', text));
@@ -517,7 +523,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
       return;
     }
     if (this.#closing !== undefined && this.#pending.size === 0) return;
-    this.#attempts = 0;
+    this.#connection = { since: performance.now(), isUsed: false };
     this.#isStalled = false;
     this.#recover();
     for (const publication of this.#pending) {
@@ -528,6 +534,11 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   }
 
   #disconnected(error: IpcError): void {
+    const { since, isUsed } = this.#connection;
+    // Whoever takes connections and hangs up at once is asked ever less often: each of them costs
+    // the messages that it is given a detour.
+    const lasted = performance.now() - since >= limits.publisherReconnectDelayMsMax;
+    if (isUsed || lasted) this.#attempts = 0;
     this.#connectLater();
     this.#failOver(error);
   }
