@@ -130,11 +130,15 @@ limits! {
     /// Longest such wait, in milliseconds.
     pub const PUBLISHER_RECONNECT_DELAY_MS_MAX: u32 = 1_000;
 
-    /// Milliseconds between two looks at the queue for keys whose order is kept.
+    /// Milliseconds between two looks at the queue for keys whose order is kept, while something
+    /// happens: the wait doubles with every look that finds all as it was.
     pub const ORDER_POLL_MS: u32 = 20;
 
-    /// Keys that one such look asks for.
-    pub const ORDER_POLL_KEYS: u32 = 1_000;
+    /// Longest such wait, in milliseconds.
+    pub const ORDER_POLL_MS_MAX: u32 = 1_000;
+
+    /// Keys that one such look asks for, and messages of keys that have moved on.
+    pub const ORDER_POLL_KEYS: u32 = 128;
 
     /// Stored messages whose ids a publisher with `orderKey` keeps. With more, every key counts as
     /// having messages in the queue until those that are there are handled.

@@ -28,6 +28,7 @@ interface Limits {
   readonly publisherReconnectDelayMs: number;
   readonly publisherReconnectDelayMsMax: number;
   readonly orderPollMs: number;
+  readonly orderPollMsMax: number;
   readonly orderPollKeys: number;
   readonly orderIdsMax: number;
   readonly sendBatchSize: number;

@@ -19,6 +19,7 @@ export class OrderBacklog {
   /** Ids in all the sets of stored ones. */
   #storedCount = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #waitMs: number = limits.orderPollMs;
 
   constructor(store: DeliveryStore) {
     this.#store = store;
@@ -39,7 +40,7 @@ export class OrderBacklog {
       this.#keys.set(key, ids);
     }
     ids.storing.add(id);
-    this.#lookLater();
+    this.#lookSoon();
   }
 
   /** It is there. */
@@ -79,55 +80,84 @@ export class OrderBacklog {
     if (storing.size === 0 && stored.size === 0) this.#keys.delete(key);
   }
 
+  /** Looks no more. */
   end(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+  }
+
+  /** Something happens: the next look does not wait for long. */
+  #lookSoon(): void {
+    if (this.#waitMs > limits.orderPollMs) this.end();
+    this.#waitMs = limits.orderPollMs;
+    this.#lookLater();
   }
 
   #lookLater(): void {
     if (this.#timer !== undefined) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
+      let hasChanged = false;
       try {
-        this.#look();
+        hasChanged = this.#look();
       } catch {
         // The file is busy or broken: the keys stay in the queue, which is always right.
       }
+      this.#waitMs = hasChanged
+        ? limits.orderPollMs
+        : Math.min(this.#waitMs * 2, limits.orderPollMsMax);
       if (this.#before > 0 || this.#keys.size > 0) this.#lookLater();
-    }, limits.orderPollMs);
+    }, this.#waitMs);
     (this.#timer as { unref?: () => void }).unref?.();
   }
 
-  #look(): void {
-    if (this.#before > 0 && !this.#store.hasPendingUpTo(this.#before)) this.#before = 0;
+  /** Asks for a bounded number of messages, because it holds the event loop. Whether one is gone. */
+  #look(): boolean {
+    const hadBefore = this.#before > 0;
+    if (hadBefore && !this.#store.hasPendingUpTo(this.#before)) this.#before = 0;
     // The first message of a key is handled first: the others need not be asked for.
     const firsts = new Map<string, string>();
-    for (const [key, { stored }] of this.#keys) {
+    for (const [key, { stored }] of this.#nextKeys()) {
       for (const id of stored) {
         firsts.set(id, key);
         break;
       }
-      if (firsts.size === limits.orderPollKeys) break;
     }
-    if (firsts.size === 0) return;
-    const pending = new Set(this.#store.pendingAmong([...firsts.keys()]));
-    for (const [id, key] of firsts) {
-      const ids = this.#keys.get(key) as Ids;
-      // Keys take turns when there are more than one look asks for.
+    const movedOn = this.#gone([...firsts.keys()]).map((id) => firsts.get(id) as string);
+    this.#forgetHandled(movedOn);
+    return movedOn.length > 0 || (hadBefore && this.#before === 0);
+  }
+
+  /** So many as one look asks for; keys take turns when there are more. */
+  #nextKeys(): [string, Ids][] {
+    const next: [string, Ids][] = [];
+    for (const entry of this.#keys) {
+      next.push(entry);
+      if (next.length === limits.orderPollKeys) break;
+    }
+    for (const [key, ids] of next) {
       this.#keys.delete(key);
       this.#keys.set(key, ids);
-      if (pending.has(id)) continue;
-      // A part of them at a time: the look holds the event loop.
-      const left: string[] = [];
-      for (const id of ids.stored) {
-        left.push(id);
-        if (left.length === limits.orderPollKeys) break;
-      }
-      const still = new Set(this.#store.pendingAmong(left));
-      for (const other of left) {
-        if (!still.has(other) && ids.stored.delete(other)) this.#storedCount--;
-      }
-      this.#dropIfEmpty(key, ids);
     }
+    return next;
+  }
+
+  /** Of the messages of these keys, those that are handled; of too many, the others' turn comes. */
+  #forgetHandled(keys: readonly string[]): void {
+    const keyOf = new Map<string, string>();
+    for (const key of keys) {
+      for (const id of this.#keys.get(key)?.stored ?? []) {
+        if (keyOf.size === limits.orderPollKeys) break;
+        keyOf.set(id, key);
+      }
+    }
+    for (const id of this.#gone([...keyOf.keys()])) this.remove(keyOf.get(id) as string, id);
+  }
+
+  /** Those that are not to be delivered any more. */
+  #gone(ids: readonly string[]): string[] {
+    if (ids.length === 0) return [];
+    const pending = new Set(this.#store.pendingAmong(ids));
+    return ids.filter((id) => !pending.has(id));
   }
 }
