@@ -1,7 +1,7 @@
 // The publisher: which way a message takes, what its promise says, and what never gets lost.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { statSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { describe, test } from 'node:test';
 import { DeliveryError, HybridPublisher, PublishManyError } from '../features/hybrid/index.js';
@@ -290,6 +290,19 @@ test('a message may be published again without the timestamp that was made for i
   assert.deepEqual(stored(where), [{ ...again, timestamp }], 'the first one stays');
 });
 
+test('nothing is accepted that went into a deleted file, and a new one is found', async (t) => {
+  const where = paths(t);
+  const { publisher } = publisherOf(t, { ...where, durability: 'always', timeoutMs: 300 });
+  await publisher.publish(message('before'));
+  for (const end of ['', '-wal', '-shm']) rmSync(where.dbPath + end);
+  const error = await publisher.publish(message('lost')).then(assert.fail, (error) => error);
+  assert.match(error.code, /^SQLITE_(READONLY_DBMOVED|CANTOPEN)$/);
+  assert.equal(error.indeterminate, false);
+  assert.deepEqual(stored(where), [], 'this makes the file anew');
+  assert.equal((await publisher.publish(message('after'))).via, 'queue');
+  assert.deepEqual(ids(stored(where)), ['after']);
+});
+
 test('publishing a message again is safe, and another message under its id is refused', async (t) => {
   const where = paths(t);
   const { publisher } = publisherOf(t, where);
@@ -484,7 +497,7 @@ describe('before a message of a key takes the queue, the earlier ones on the soc
     const first = ['a1', 'b1', 'a2'].map((id) => publisher.publish(keyed(id)));
     await until(() => seen.length === 4);
     const end = async (last) => {
-      const [a1, , a2] = first;
+      const [a1, b1, a2] = first;
       const receipts = await Promise.all([a1, a2, last]);
       assert.deepEqual(
         receipts.map(({ via }) => via),
@@ -492,6 +505,8 @@ describe('before a message of a key takes the queue, the earlier ones on the soc
       );
       assert.deepEqual(ids(stored(where)), ids(receipts));
       assert.equal(publisher.stats().pending, 1, 'b1 is of another key');
+      await publisher.close({ deadlineMs: 0 });
+      assert.equal((await b1).via, 'queue');
     };
     return { publisher, end };
   }

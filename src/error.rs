@@ -138,6 +138,12 @@ impl Error {
         ))
     }
 
+    /// Whether the file of a queue is not where it was opened any more.
+    pub fn is_moved(&self) -> bool {
+        matches!(self, Error::Sqlite(rusqlite::Error::SqliteFailure(failure, _))
+            if failure.extended_code == rusqlite::ffi::SQLITE_READONLY_DBMOVED)
+    }
+
     /// Whether another connection holds a lock that we waited for in vain.
     pub fn is_busy(&self) -> bool {
         matches!(self, Error::Sqlite(error) if matches!(

@@ -65,6 +65,16 @@ pub(super) fn gone(path: &Path) -> Error {
     )
 }
 
+pub(super) fn moved(path: &Path) -> Error {
+    sqlite(
+        ffi::SQLITE_READONLY_DBMOVED,
+        format!(
+            "{} was moved or deleted while it was open, and nobody would find what is stored in it",
+            path.display()
+        ),
+    )
+}
+
 /// Whether a regular file is there, by name or by symbolic link.
 fn is_there(path: &Path) -> Result<bool> {
     let kind = match fs::metadata(path) {

@@ -187,8 +187,19 @@ pub(super) fn grow_in_chunks(conn: &Connection) -> Result<()> {
     )
 }
 
+/// Whether the path of the database file leads to another one by now, or nowhere.
+pub(super) fn has_moved(conn: &Connection) -> Result<bool> {
+    let mut moved: c_int = 0;
+    control(
+        conn,
+        ffi::SQLITE_FCNTL_HAS_MOVED,
+        &raw mut moved as *mut c_void,
+    )?;
+    Ok(moved != 0)
+}
+
 fn control(conn: &Connection, what: c_int, value: *mut c_void) -> Result<()> {
-    // SAFETY: the connection is open, the name is a constant, and both operations take a pointer
+    // SAFETY: the connection is open, the name is a constant, and all operations take a pointer
     // to an integer of the type that their callers here have.
     let code = unsafe { ffi::sqlite3_file_control(conn.handle(), c"main".as_ptr(), what, value) };
     if code == ffi::SQLITE_OK {

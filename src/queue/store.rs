@@ -15,7 +15,7 @@ use super::message::NewMessage;
 use super::room::Reserve;
 use super::row::{self, Flaw, Timestamp};
 use super::schema::Extension;
-use super::{Durability, Options, dead, open};
+use super::{Durability, Options, dead, open, place, room};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 
@@ -215,7 +215,14 @@ impl Store {
     }
 
     /// Stores what `insert` inserts, in one transaction.
+    ///
+    /// # Errors
+    /// `SQLITE_READONLY_DBMOVED` when the file is not where it was opened any more.
     fn store_with<T>(&mut self, insert: impl Fn(&Connection) -> Result<T>) -> Result<T> {
+        // One call of the kernel, which is nothing beside a commit that waits for the disk.
+        if self.durability == Durability::Full && room::has_moved(&self.conn)? {
+            return Err(place::moved(&self.path));
+        }
         self.storing(|store| store.write(store.durability, |writing| insert(writing.conn)))
     }
 

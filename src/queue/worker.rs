@@ -468,6 +468,11 @@ impl Thread {
                 Err(error) => group.iter().map(|_| Err(repeat(&error))).collect(),
             }
         };
+        let is_moved = |result: &Result<Reply>| matches!(result, Err(error) if error.is_moved());
+        if results.iter().any(is_moved) {
+            // The next request looks whether there is another file by then.
+            self.store = None;
+        }
         let weight: usize = group.iter().map(|envelope| envelope.weight).sum();
         let bytes: usize = group.iter().map(|envelope| envelope.bytes).sum();
         self.shared.pending.fetch_sub(weight, Ordering::AcqRel);

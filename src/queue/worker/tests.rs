@@ -355,6 +355,33 @@ fn a_file_that_cannot_be_opened_is_tried_again() {
 }
 
 #[test]
+fn nothing_is_stored_in_a_file_that_nobody_finds() {
+    let folder = Folder::new();
+    let desk = Desk::open(folder.options());
+    let refused = |id| {
+        let error = desk.answer(batch(&[id])).expect_err("no queue");
+        error.code().into_owned()
+    };
+    let mut store = folder.store();
+    assert!(desk.answer(batch(&["before"])).is_ok());
+    std::fs::remove_file(folder.path()).expect("there");
+    assert_eq!(refused("a"), "SQLITE_READONLY_DBMOVED");
+    assert_eq!(refused("a"), "SQLITE_CANTOPEN");
+    let error = store.enqueue(&message("a", 1)).expect_err("moved");
+    assert_eq!(error.code(), "SQLITE_READONLY_DBMOVED");
+    drop(store);
+    // As a consumer makes it that starts again.
+    for end in ["-wal", "-shm"] {
+        let mut path = folder.path().as_os_str().to_owned();
+        path.push(end);
+        let _ = std::fs::remove_file(path);
+    }
+    let mut store = folder.store();
+    assert!(desk.answer(batch(&["after"])).is_ok());
+    assert_eq!(folder.ids(&mut store), ["after"]);
+}
+
+#[test]
 fn a_file_that_is_gone_is_not_created_anew() {
     let folder = Folder::new();
     let desk = Desk::reopen(folder.options());
