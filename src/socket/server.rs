@@ -762,15 +762,20 @@ fn refuse(mut stream: std::os::unix::net::UnixStream, error: &Error) {
     let _ = stream.write(&frame::encode(reply.to_string().as_bytes()));
 }
 
-/// The error behind a refusal, if `frame` is one.
+/// The error behind a refusal, if `frame` is one. What has an `id` is a handler's reply, whatever
+/// code the handler passes on.
 pub(super) fn refusal(frame: &[u8]) -> Option<Error> {
     #[derive(serde::Deserialize)]
     struct Refusal {
         success: bool,
         error: String,
         code: String,
+        id: Option<serde::de::IgnoredAny>,
     }
     let refusal: Refusal = serde_json::from_slice(frame).ok()?;
+    if refusal.id.is_some() {
+        return None;
+    }
     let code = [Code::MaxConnections, Code::UidRefused]
         .into_iter()
         .find(|code| code.as_str() == refusal.code)?;
