@@ -1,7 +1,12 @@
 // What the client makes of servers that reply late, twice, oddly or not at all, and of their frames.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { collect, connected, folder, json, plainServer } from './support/socket.mjs';
+import { collect, connected, folder, frame, json, plainServer, until } from './support/socket.mjs';
+
+const MARK = '\t \t';
+
+/** A control frame. */
+const control = ($ipc) => frame(JSON.stringify({ $ipc }) + MARK);
 
 /** A plain server that hands every frame it reads to `answer`, parsed, with a way to reply. */
 function serverOf(t, path, answer) {
@@ -29,4 +34,61 @@ test('a first reply that passes on the code of a refusal refuses no connection',
     code,
   });
   assert.equal(client.isConnected(), true);
+});
+
+const malformed = [
+  [],
+  { refused: 5 },
+  { refused: [null] },
+  { refused: [[]] },
+  { refused: [[1, 'CODE', { toString: 1 }]] },
+  { refused: [[1, { toString: 1 }, 'text']] },
+  { refused: [[0, 'CODE', 'text']] },
+  { hello: null },
+  { hello: [] },
+  { hello: { window: 0 } },
+  { hello: { window: 8, maxFrameBytes: '10' } },
+  { also: 5 },
+  { also: [1] },
+  { also: [-1e15, 1] },
+  { also: [1.5, 2] },
+  { also: [2, 1] },
+  { through: null },
+  { through: -5 },
+  { through: '1' },
+  { through: 1e300 },
+];
+
+test('a malformed control frame is an error event, and nothing of it is believed', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const hello = { version: 1, window: 8, maxFrameBytes: 1_000_000 };
+  await serverOf(t, path, ({ id }, reply) => {
+    if (id === 'first') reply(control({ hello }), ...malformed.map(control));
+    else reply(control({ through: 2 }));
+  });
+  const { client, errors, messages } = await connected(t, { socketPath: path });
+  const first = client.send({ id: 'first' }, { ack: true });
+  await until(() => errors.length === malformed.length, 'the errors');
+  assert.ok(errors.every(({ code }) => code === 'ERR_IPC_MALFORMED_FRAME'));
+  const second = client.send({ id: 'second' }, { ack: true });
+  assert.deepEqual(await Promise.all([first, second]), [
+    { level: 'handled' },
+    { level: 'handled' },
+  ]);
+  assert.deepEqual(messages, []);
+});
+
+test('a reply of an old server may give any reason for its failure', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const reasons = [{ toString: 1 }, null, 7, undefined, ['x'], 'plain'];
+  await serverOf(t, path, ({ id, n }, reply) =>
+    reply(json({ id, success: false, error: reasons[n] })),
+  );
+  const { client } = await connected(t, { socketPath: path });
+  for (const [n, reason] of reasons.entries()) {
+    await assert.rejects(client.send({ id: `m${n}`, n }, { ack: true }), {
+      code: 'ERR_IPC_REFUSED',
+      message: reason === 'plain' ? /plain/ : /no reason/,
+    });
+  }
 });

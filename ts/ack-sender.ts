@@ -115,10 +115,22 @@ export class AckSender {
     else this.#held.push(message);
   }
 
-  /** Takes a marked frame. False if it is a message of the user's. */
+  /**
+   * Takes a marked frame. False if it is a message of the user's.
+   *
+   * @throws {IpcError} `ERR_IPC_MALFORMED_FRAME`: it is none, and nothing of it is believed.
+   */
   take(frame: unknown): boolean {
-    const control = controlOf(frame);
+    let control: Control | undefined;
+    try {
+      control = controlOf(frame);
+    } catch (error) {
+      // No old server makes one. Its messages are not handled because their bytes were read.
+      this.#acknowledges();
+      throw error;
+    }
     if (control === undefined) return false;
+    this.#acknowledges();
     if (control.hello !== undefined) this.#greeted(control.hello);
     this.#settle(control);
     this.#sendHeld();
@@ -140,7 +152,9 @@ export class AckSender {
     // A server that acknowledges says so before it replies.
     this.#peer = 'replying';
     if (success === false) {
-      this.#finish(message)?.refused(refusal('ERR_IPC_HANDLER_FAILED', String(error)));
+      // Somebody else's handler made it, who may have put anything there.
+      const reason = typeof error === 'string' ? error : 'it gave no reason';
+      this.#finish(message)?.refused(refusal('ERR_IPC_HANDLER_FAILED', reason));
     } else {
       this.#finish(message)?.acknowledged('handled');
     }
@@ -219,13 +233,18 @@ export class AckSender {
     }
   }
 
-  #greeted({ window, maxFrameBytes }: Hello): void {
+  /** The server is known to acknowledge: whether it has read the bytes matters no longer. */
+  #acknowledges(): void {
+    if (this.#peer === 'acknowledging') return;
     this.#peer = 'acknowledging';
     this.#byId.clear();
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (Number.isInteger(window) && window >= 1) this.#window = window;
-    if (Number.isInteger(maxFrameBytes)) this.#peerMaxFrameBytes = maxFrameBytes;
+  }
+
+  #greeted({ window, maxFrameBytes }: Hello): void {
+    if (window !== undefined) this.#window = window;
+    if (maxFrameBytes !== undefined) this.#peerMaxFrameBytes = maxFrameBytes;
   }
 
   #settle({ refused, also, through }: Control): void {
@@ -234,7 +253,7 @@ export class AckSender {
     }
     for (let at = 0; also !== undefined && at + 1 < also.length; at += 2) {
       const to = Math.min(also[at + 1] as number, this.#last);
-      for (let number = also[at] as number; number <= to; number++) {
+      for (let number = Math.max(also[at] as number, this.#base); number <= to; number++) {
         this.#finish(this.#at(number))?.acknowledged('handled');
       }
     }

@@ -2,6 +2,7 @@
  * Acknowledgements on the wire, without what sends and receives them; `docs/protocol.md` has the
  * format. Frames count from 1 per connection, marked ones only.
  */
+import { IpcError } from './errors.js';
 import { limits } from './limits.js';
 
 /** White space behind the JSON text by which a frame is marked; see `src/frame.rs`. */
@@ -9,11 +10,11 @@ export const MARK = '\t \t';
 
 /** What a server says of itself at the first marked frame of a connection. */
 export interface Hello {
-  version: number;
+  version?: number;
   /** Marked messages that it wants to have unacknowledged at most. */
-  window: number;
+  window?: number;
   /** Longest message that it takes, in bytes of JSON. */
-  maxFrameBytes: number;
+  maxFrameBytes?: number;
 }
 
 /** A frame that was not handled: its number, a code, and the reason for people. */
@@ -39,11 +40,66 @@ export interface Control {
   refused?: Refusal[];
 }
 
-/** The content of a marked frame from a server; undefined if it is not one of ours. */
+/**
+ * The content of a marked frame from a server; undefined if it is not one of ours.
+ *
+ * @throws {IpcError} `ERR_IPC_MALFORMED_FRAME` when it is one of ours, and not as it has to be:
+ * what a peer sends is believed in no detail. Unknown keys are those of a later version.
+ */
 export function controlOf(message: unknown): Control | undefined {
   if (typeof message !== 'object' || message === null) return undefined;
   const control = (message as { $ipc?: unknown }).$ipc;
-  return typeof control === 'object' && control !== null ? control : undefined;
+  if (typeof control !== 'object' || control === null) return undefined;
+  check(!Array.isArray(control), '$ipc');
+  const { hello, through, also, refused } = control as Record<string, unknown>;
+  check(hello === undefined || isHello(hello), 'hello');
+  check(through === undefined || isCount(through), 'through');
+  check(also === undefined || isRanges(also), 'also');
+  check(refused === undefined || isRefusals(refused), 'refused');
+  return control as Control;
+}
+
+function check(isSound: boolean, key: string): void {
+  if (isSound) return;
+  const text = `A control frame is malformed: ${key} is not what docs/protocol.md says`;
+  throw new IpcError('ERR_IPC_MALFORMED_FRAME', text);
+}
+
+/** A server that leaves out a limit has none beyond the client's own. */
+function isHello(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  const { window = 1, maxFrameBytes = 1 } = value as Partial<Record<keyof Hello, unknown>>;
+  return isNumber(window) && isNumber(maxFrameBytes);
+}
+
+function isRanges(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length % 2 !== 0) return false;
+  for (let at = 0; at < value.length; at += 2) {
+    if (!isNumber(value[at]) || !isNumber(value[at + 1]) || value[at] > value[at + 1]) return false;
+  }
+  return true;
+}
+
+function isRefusals(value: unknown): boolean {
+  return (
+    Array.isArray(value) &&
+    value.every(
+      (entry) =>
+        Array.isArray(entry) &&
+        isNumber(entry[0]) &&
+        typeof entry[1] === 'string' &&
+        typeof entry[2] === 'string',
+    )
+  );
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** Frames are numbered from 1. */
+function isNumber(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 1;
 }
 
 /** What a server has to tell one connection about its marked messages. */

@@ -80,7 +80,7 @@ export interface UnixSocketClientEvents {
   reconnecting: [info: { attempt: number; waitMs: number; error: IpcError | undefined }];
   /** Something came from the server that is not the reply to a request. */
   message: [message: IPCMessage];
-  /** The server sent something that is not JSON. The connection lives on. */
+  /** The server sent something that is not JSON, or a malformed acknowledgement. The connection lives on. */
   error: [error: IpcError];
 }
 
@@ -583,7 +583,12 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       return;
     }
     const acks = this.#acks;
-    if (isMarked && acks?.take(message)) return;
+    try {
+      if (isMarked && acks?.take(message)) return;
+    } catch (error) {
+      this.tell('error', error as IpcError);
+      return;
+    }
     if (this.#requests.take(message as IPCMessage)) return;
     // A reply to a message that was sent with `ack` is still a message for whoever listens.
     acks?.takeReply(message);
