@@ -92,3 +92,21 @@ test('a reply of an old server may give any reason for its failure', async (t) =
     });
   }
 });
+
+test('control frames behind a message whose listener disconnects stay among themselves', async (t) => {
+  const path = folder(t)('ipc.sock');
+  await serverOf(t, path, (_message, reply) =>
+    reply(
+      control({ hello: { window: 8 } }),
+      json({ n: 1 }),
+      control({ through: 1 }),
+      json({ n: 2 }),
+    ),
+  );
+  const { client, messages } = await connected(t, { socketPath: path });
+  client.once('message', () => client.disconnect());
+  const sent = client.send({ id: 'a' }, { ack: true });
+  await assert.rejects(sent, { code: 'ERR_IPC_CONNECTION_CLOSED', indeterminate: true });
+  await until(() => messages.length === 2, 'both messages');
+  assert.deepEqual(messages, [{ n: 1 }, { n: 2 }]);
+});

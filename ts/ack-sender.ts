@@ -163,7 +163,7 @@ export class AckSender {
     return true;
   }
 
-  /** The connection is gone. */
+  /** The connection is gone. What of it is still read afterwards changes nothing. */
   end(error: IpcError): void {
     this.#ended = true;
     this.#outbox.onFlush = undefined;

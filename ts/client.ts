@@ -568,21 +568,23 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       let total = 0;
       for (let at = 1; at < runs.length; at += 3) total += runs[at] as number;
       const messages = parseBatch(frames, total, separator());
+      // Of the connection that they came on, whatever a listener does to it meanwhile: what is left
+      // of the batch after a disconnect() is no more for listeners than it was before.
+      const acks = this.#acks;
       let next = 0;
       for (let at = 0; at < runs.length; at += 3) {
         const end = next + (runs[at + 1] as number);
         const isMarked = runs[at + 2] !== 0;
-        for (; next < end; next++) this.#receive(messages[next], isMarked);
+        for (; next < end; next++) this.#receive(messages[next], isMarked, acks);
       }
     },
   };
 
-  #receive(message: unknown, isMarked: boolean): void {
+  #receive(message: unknown, isMarked: boolean, acks: AckSender | undefined): void {
     if (message instanceof MalformedFrame) {
       this.tell('error', message.error);
       return;
     }
-    const acks = this.#acks;
     try {
       if (isMarked && acks?.take(message)) return;
     } catch (error) {
