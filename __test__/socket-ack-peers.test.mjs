@@ -110,3 +110,22 @@ test('control frames behind a message whose listener disconnects stay among them
   await until(() => messages.length === 2, 'both messages');
   assert.deepEqual(messages, [{ n: 1 }, { n: 2 }]);
 });
+
+test('the reply that a request gave up is owed once, and swallows no later acknowledgement', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const waiting = [];
+  await serverOf(t, path, ({ id, slow }, reply) => {
+    const answer = () => reply(json({ id, success: true, slow }));
+    if (slow) waiting.push(answer);
+    else answer();
+  });
+  const { client, messages } = await connected(t, { socketPath: path });
+  await assert.rejects(client.request({ id: 'r', slow: true }, { timeoutMs: 5 }), {
+    code: 'ERR_IPC_REQUEST_TIMEOUT',
+  });
+  await until(() => waiting.length === 1, 'the request');
+  waiting.shift()();
+  await until(() => client.stats().lateReplies === 1, 'the late reply');
+  assert.deepEqual(await client.send({ id: 'r' }, { ack: true }), { level: 'handled' });
+  assert.deepEqual([client.stats().lateReplies, messages.length], [1, 1]);
+});

@@ -72,7 +72,7 @@ limits! {
     /// Base of the wait before `client.request()` is sent again, in milliseconds.
     pub const REQUEST_RETRY_DELAY_MS: u32 = 100;
 
-    /// Requests whose late reply a client recognises and drops; older ones come as messages.
+    /// Requests whose late reply a client recognises and drops, at least; older ones come as messages.
     pub const LATE_REPLIES_MAX: u32 = 10_000;
 
     /// Messages that a client sends without an acknowledgement, until the server has told its own

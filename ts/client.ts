@@ -536,6 +536,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       this.#connected = true;
       this.#reconnects = this.#options.reconnectDelayMs !== -1;
       this.#keepAlive.active = true;
+      this.#requests.restart();
       this.#outbox = new Outbox((frames) => {
         try {
           return nativeHub().write(key, frames);

@@ -1,6 +1,7 @@
 import { nodeCrypto } from './builtins.js';
 import { abortReason, IpcError } from './errors.js';
 import { limits } from './limits.js';
+import { OwedReplies } from './owed-replies.js';
 import type { AbortSignalLike, IPCMessage } from './types.js';
 
 /** What a reply is recognised by. */
@@ -34,7 +35,10 @@ class Group {
     /** Settles when the batch has left or is lost. */
     readonly sent: Promise<void>,
     readonly timeoutMs: number,
+    /** Ends one that may get its reply all the same. */
     fail: (waiting: Waiting, error: unknown) => void,
+    /** Ends one that did not leave. */
+    unsent: (waiting: Waiting, error: unknown) => void,
   ) {
     this.#timer = setTimeout(() => {
       this.#end((waiting) => {
@@ -44,7 +48,7 @@ class Group {
     }, timeoutMs);
     // The connection keeps the process alive as long as a reply can come.
     (this.#timer as { unref?: () => void }).unref?.();
-    sent.catch((error) => this.#end((waiting) => fail(waiting, error)));
+    sent.catch((error) => this.#end((waiting) => unsent(waiting, error)));
   }
 
   join(waiting: Waiting): void {
@@ -74,8 +78,8 @@ export class Requests {
   readonly #reserved = new Set<RequestId>();
   /** The requests that were sent last, which the next one may join. */
   #group: Group | undefined;
-  /** Ids whose reply may still come although nobody waits for it any more, the oldest first. */
-  readonly #given = new Set<RequestId>();
+  /** Ids whose reply may still come although nobody waits for it any more. */
+  readonly #given = new OwedReplies(limits.lateRepliesMax);
   readonly #pauses = new Set<{ reject: (error: unknown) => void }>();
   #prefix: string | undefined;
   #count = 0;
@@ -130,7 +134,7 @@ export class Requests {
       this.#waiting.set(id, waiting);
       let group = this.#group;
       if (group?.sent !== sent || group.timeoutMs !== timeoutMs || group.isOver) {
-        group = new Group(sent, timeoutMs, this.#fail);
+        group = new Group(sent, timeoutMs, this.#fail, this.#giveUp);
         this.#group = group;
       }
       group.join(waiting);
@@ -141,8 +145,12 @@ export class Requests {
   }
 
   readonly #fail = (waiting: Waiting, error: unknown): void => {
+    this.#giveUp(waiting, error);
+    this.#given.add(waiting.id);
+  };
+
+  readonly #giveUp = (waiting: Waiting, error: unknown): void => {
     this.#end(waiting);
-    this.#expectLate(waiting.id);
     waiting.reject(error);
   };
 
@@ -181,15 +189,6 @@ export class Requests {
     this.fail(error);
   }
 
-  #expectLate(id: RequestId): void {
-    this.#given.add(id);
-    if (this.#given.size <= limits.lateRepliesMax) return;
-    for (const oldest of this.#given) {
-      this.#given.delete(oldest);
-      return;
-    }
-  }
-
   /** Takes a message from the server; false if it is no reply to any request. */
   take(message: IPCMessage): boolean {
     const id = message?.id as RequestId | undefined;
@@ -200,7 +199,9 @@ export class Requests {
       waiting.resolve(message);
       return true;
     }
-    if (!this.#given.has(id)) return false;
+    // One reply per request that was given up: what comes beyond is for somebody else, such as an
+    // acknowledged message under the same id.
+    if (!this.#given.take(id)) return false;
     this.late++;
     return true;
   }
@@ -208,6 +209,11 @@ export class Requests {
   /** Every reply that is waited for will not come. */
   fail(error: unknown): void {
     for (const waiting of [...this.#waiting.values()]) this.#fail(waiting, error);
+  }
+
+  /** There is a new connection, on which no reply to what was sent before can come. */
+  restart(): void {
+    this.#given.clear();
   }
 
   /** Resolves when no request is under way. */
