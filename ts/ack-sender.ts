@@ -54,13 +54,15 @@ export class AckSender {
   readonly #unread: () => number | null;
   /** Messages without a number. */
   readonly #held = new Fifo<Unacknowledged>();
-  /** Messages with a number; the first has the number `#base`. */
-  #sent: (Unacknowledged | undefined)[] = [];
-  #base = 1;
-  #from = 0;
-  /** Of those in `#sent`, how many wait, and the length of their texts. */
-  #unsettled = 0;
-  #unsettledLength = 0;
+  /**
+   * Messages with a number and without an outcome, in the order of their numbers. What is settled
+   * leaves no trace, however long one before it takes.
+   */
+  readonly #sent = new Map<number, Unacknowledged>();
+  /** The length of their texts. */
+  #sentLength = 0;
+  /** Every message up to this number has its outcome. */
+  #settledThrough = 0;
   /** The first number that the kernel has not been offered. */
   #unoffered = 1;
   #last = 0;
@@ -86,12 +88,12 @@ export class AckSender {
 
   /** Messages without an outcome, those that are held back included. */
   get size(): number {
-    return this.#unsettled + this.#held.size;
+    return this.#sent.size + this.#held.size;
   }
 
   /** Messages that have left, or are about to, without an outcome. */
   get onWire(): number {
-    return this.#unsettled;
+    return this.#sent.size;
   }
 
   /** Resolves when every message has its outcome. */
@@ -158,7 +160,6 @@ export class AckSender {
     } else {
       this.#finish(message)?.acknowledged('handled');
     }
-    this.#trim();
     this.#sendHeld();
     return true;
   }
@@ -168,30 +169,26 @@ export class AckSender {
     this.#ended = true;
     this.#outbox.onFlush = undefined;
     clearTimeout(this.#timer);
-    const sent = this.#sent.slice(this.#from);
-    this.#sent = [];
-    this.#from = 0;
+    const sent = [...this.#sent.values()];
+    this.#sent.clear();
     this.#byId.clear();
-    for (const message of sent) message?.lost(error);
+    for (const message of sent) message.lost(error);
     for (let held = this.#held.shift(); held !== undefined; held = this.#held.shift()) {
       if (!held.isAbandoned) held.lost(error);
     }
-    this.#unsettled = 0;
     this.#onIdle?.();
   }
 
   #hasRoom({ length }: Unacknowledged): boolean {
-    if (this.#unsettled === 0) return true;
+    if (this.#sent.size === 0) return true;
     // What such a server has read is known only when it has read everything.
     if (this.#peer === 'silent') return false;
-    return (
-      this.#unsettled < this.#window && this.#unsettledLength + length <= limits.ackWindowLength
-    );
+    return this.#sent.size < this.#window && this.#sentLength + length <= limits.ackWindowLength;
   }
 
   #sendHeld(): void {
     // A silent server gets a whole window at once, and the next one when it has read that.
-    const window = this.#peer === 'silent' && this.#unsettled === 0 ? this.#window : 0;
+    const window = this.#peer === 'silent' && this.#sent.size === 0 ? this.#window : 0;
     for (let count = 0; ; count++) {
       const next = this.#held.peek();
       if (next === undefined) return;
@@ -203,9 +200,8 @@ export class AckSender {
 
   #write(message: Unacknowledged): void {
     message.number = ++this.#last;
-    this.#sent.push(message);
-    this.#unsettled++;
-    this.#unsettledLength += message.length;
+    this.#sent.set(message.number, message);
+    this.#sentLength += message.length;
     if (this.#peer !== 'acknowledging') {
       if (message.id) this.#byId.set(message.id, message);
       this.#watch();
@@ -222,12 +218,14 @@ export class AckSender {
     if (error?.code !== 'ERR_IPC_OUTBOUND_FULL' && error?.code !== 'ERR_IPC_FRAME_TOO_LARGE')
       return;
     // Not a byte of these has left, so that the server will give their numbers to others.
-    const unsent = this.#sent.splice(this.#from + first - this.#base);
+    const unsent: Unacknowledged[] = [];
+    for (let number = first; number <= this.#last; number++) {
+      const message = this.#finish(this.#sent.get(number));
+      if (message !== undefined) unsent.push(message);
+    }
     this.#last = first - 1;
     this.#unoffered = first;
     for (const message of unsent) {
-      if (message === undefined) continue;
-      this.#forget(message);
       message.number = 0;
       message.lost(error);
     }
@@ -249,60 +247,44 @@ export class AckSender {
 
   #settle({ refused, also, through }: Control): void {
     for (const [number, code, text] of refused ?? []) {
-      this.#finish(this.#at(number))?.refused(refusal(code, text));
+      this.#finish(this.#sent.get(number))?.refused(refusal(code, text));
     }
     for (let at = 0; also !== undefined && at + 1 < also.length; at += 2) {
-      const to = Math.min(also[at + 1] as number, this.#last);
-      for (let number = Math.max(also[at] as number, this.#base); number <= to; number++) {
-        this.#finish(this.#at(number))?.acknowledged('handled');
+      this.#handled(also[at] as number, also[at + 1] as number);
+    }
+    if (through === undefined || through <= this.#settledThrough) return;
+    this.#handled(this.#settledThrough + 1, through);
+    this.#settledThrough = Math.min(through, this.#unoffered - 1);
+  }
+
+  /** Those of these numbers that have no outcome were handled. */
+  #handled(first: number, last: number): void {
+    const from = Math.max(first, this.#settledThrough + 1);
+    // Nobody can have handled what has not left.
+    const to = Math.min(last, this.#unoffered - 1);
+    if (to - from >= this.#sent.size) {
+      // The range is longer than what there is to be found in it.
+      for (const [number, message] of this.#sent) {
+        if (number > to) return;
+        if (number >= from) this.#finish(message)?.acknowledged('handled');
       }
+      return;
     }
-    const settled = Math.min(through ?? 0, this.#last);
-    while (this.#base <= settled) {
-      const message = this.#sent[this.#from];
-      this.#drop();
-      if (message !== undefined) {
-        this.#forget(message);
-        message.acknowledged('handled');
-      }
+    for (let number = from; number <= to; number++) {
+      this.#finish(this.#sent.get(number))?.acknowledged('handled');
     }
   }
 
-  #at(number: number): Unacknowledged | undefined {
-    return number < this.#base ? undefined : this.#sent[this.#from + number - this.#base];
-  }
-
-  /** Removes the first of `#sent`. */
-  #drop(): void {
-    this.#sent[this.#from] = undefined;
-    this.#from++;
-    this.#base++;
-    // What was taken is given back when it is at least half of the array.
-    if (this.#from * 2 >= this.#sent.length && this.#from >= 64) {
-      this.#sent = this.#sent.slice(this.#from);
-      this.#from = 0;
-    }
-  }
-
-  /** Removes what is settled at the beginning of `#sent`. */
-  #trim(): void {
-    while (this.#from < this.#sent.length && this.#sent[this.#from] === undefined) this.#drop();
-  }
-
+  /** Takes a message out that is about to have its outcome. */
   #finish(message: Unacknowledged | undefined): Unacknowledged | undefined {
     if (message === undefined) return undefined;
-    this.#sent[this.#from + message.number - this.#base] = undefined;
-    this.#forget(message);
-    return message;
-  }
-
-  #forget(message: Unacknowledged): void {
-    this.#unsettled--;
-    this.#unsettledLength -= message.length;
+    this.#sent.delete(message.number);
+    this.#sentLength -= message.length;
     if (this.#byId.size > 0 && this.#byId.get(message.id) === message) {
       this.#byId.delete(message.id);
     }
-    if (this.#unsettled === 0) this.#onIdle?.();
+    if (this.#sent.size === 0) this.#onIdle?.();
+    return message;
   }
 
   /** Looks now and then whether the server has read everything, as long as it says nothing. */
@@ -312,7 +294,7 @@ export class AckSender {
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#look();
-      if (this.#unsettled > 0 && this.#peer !== 'acknowledging') this.#watch();
+      if (this.#sent.size > 0 && this.#peer !== 'acknowledging') this.#watch();
     }, wait);
     // The connection keeps the process alive.
     (this.#timer as { unref?: () => void }).unref?.();
@@ -331,17 +313,16 @@ export class AckSender {
       this.#peer = 'silent';
     }
     // Not what is written meanwhile: whoever is told may send the next one.
-    const end = this.#from + this.#unoffered - this.#base;
+    const end = this.#unoffered;
     const received = new Set<unknown>();
-    for (let at = this.#from; at < end; at++) {
-      const message = this.#sent[at];
+    for (const [number, message] of this.#sent) {
+      if (number >= end) break;
       // A server that replies does so only to messages with an id.
-      if (message === undefined || (this.#peer === 'replying' && message.id)) continue;
+      if (this.#peer === 'replying' && message.id) continue;
       if (message.id) received.add(message.id);
       this.#finish(message)?.acknowledged('received');
     }
     if (received.size > 0) this.#received = received;
-    this.#trim();
     this.#sendHeld();
   }
 }

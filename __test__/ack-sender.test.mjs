@@ -1,0 +1,92 @@
+// The sender of acknowledged messages by itself: the kernel, the server and the clock are the test.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { AckSender } from '../dist/ack-sender.js';
+
+/** A sender whose frames go into a list when the test flushes, and the messages that it was given. */
+function rig() {
+  const frames = [];
+  let posted = [];
+  let failure;
+  const outbox = {
+    onFlush: undefined,
+    post: (text) => posted.push(text.trimEnd()),
+    hasten() {},
+  };
+  const flush = () => {
+    const batch = posted;
+    posted = [];
+    if (failure === undefined) frames.push(...batch);
+    outbox.onFlush?.(failure);
+  };
+  const acks = new AckSender(outbox, () => null);
+  /** Sends a message; its outcome is told under its id. */
+  const outcomes = new Map();
+  const send = (id, { text = String(id), ...more } = {}) => {
+    const message = {
+      text,
+      length: text.length,
+      id,
+      number: 0,
+      isAbandoned: false,
+      acknowledged: (level) => outcomes.set(id, level),
+      refused: (error) => outcomes.set(id, `refused ${error.cause.code}`),
+      lost: (error) => outcomes.set(id, `lost ${error.code}`),
+      ...more,
+    };
+    acks.send(message);
+    return message;
+  };
+  const take = ($ipc) => acks.take({ $ipc });
+  const fail = (error) => {
+    failure = error;
+  };
+  return { acks, frames, flush, outcomes, send, take, fail };
+}
+
+/** Bytes of JavaScript objects that are in use. */
+function heapBytes() {
+  setFlagsFromString('--expose-gc');
+  runInNewContext('gc')();
+  return process.memoryUsage().heapUsed;
+}
+
+test('one message without an outcome keeps nothing of those behind it', () => {
+  const { acks, flush, frames, outcomes, send, take } = rig();
+  take({ hello: { window: 8 } });
+  send('stuck');
+  flush();
+  let handled = 0;
+  const acknowledged = () => handled++;
+  const before = heapBytes();
+  for (let n = 2; n <= 500_000; n++) {
+    send(n, { text: 'short', acknowledged });
+    flush();
+    frames.length = 0;
+    take({ also: [n, n] });
+  }
+  assert.deepEqual([handled, acks.size], [499_999, 1]);
+  const grown = heapBytes() - before;
+  assert.ok(grown < 1_000_000, `${grown} bytes for messages that have their outcome`);
+  take({ through: 500_000 });
+  assert.deepEqual([...outcomes], [['stuck', 'handled']]);
+});
+
+test('a server is believed of what has left, in whatever ranges it says so', () => {
+  const { acks, flush, frames, outcomes, send, take } = rig();
+  take({ hello: { window: 100 } });
+  for (let n = 1; n <= 10; n++) send(n);
+  flush();
+  send('unsent');
+  take({ also: [9, 1e15, 2, 3, 2, 3], refused: [[5, 'CODE', 'text']] });
+  assert.deepEqual([...outcomes.keys()].sort(), [10, 2, 3, 5, 9]);
+  assert.equal(outcomes.get(5), 'refused CODE');
+  take({ through: 1e15 });
+  assert.equal(acks.size, 1);
+  assert.deepEqual(frames.length, 10);
+  flush();
+  take({ through: 11 });
+  assert.equal(outcomes.get('unsent'), 'handled');
+});
