@@ -90,3 +90,30 @@ test('a server is believed of what has left, in whatever ranges it says so', () 
   take({ through: 11 });
   assert.equal(outcomes.get('unsent'), 'handled');
 });
+
+test('what is held back goes on when what made it wait could not leave', async () => {
+  const { acks, fail, flush, frames, outcomes, send, take } = rig();
+  take({ hello: { window: 2 } });
+  for (const id of ['a', 'b', 'c', 'd', 'e']) send(id);
+  fail(Object.assign(new Error('full'), { code: 'ERR_IPC_OUTBOUND_FULL' }));
+  flush();
+  assert.deepEqual([...outcomes.keys()], ['a', 'b']);
+  fail(undefined);
+  await null;
+  flush();
+  assert.deepEqual(frames, ['c', 'd']);
+  take({ through: 2 });
+  flush();
+  take({ through: 3 });
+  assert.deepEqual(
+    [...outcomes],
+    [
+      ['a', 'lost ERR_IPC_OUTBOUND_FULL'],
+      ['b', 'lost ERR_IPC_OUTBOUND_FULL'],
+      ['c', 'handled'],
+      ['d', 'handled'],
+      ['e', 'handled'],
+    ],
+  );
+  assert.equal(acks.size, 0);
+});

@@ -229,6 +229,8 @@ export class AckSender {
       message.number = 0;
       message.lost(error);
     }
+    // They made room. Not here, in the middle of a flush of the outbox.
+    if (this.#held.size > 0) SETTLED.then(() => this.#sendHeld());
   }
 
   /** The server is known to acknowledge: whether it has read the bytes matters no longer. */
@@ -326,6 +328,8 @@ export class AckSender {
     this.#sendHeld();
   }
 }
+
+const SETTLED = Promise.resolve();
 
 function refusal(code: string, text: string): IpcError {
   return new IpcError('ERR_IPC_REFUSED', `The server refused the message: ${text}`, {
