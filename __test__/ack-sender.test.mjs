@@ -4,9 +4,10 @@ import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { AckSender } from '../dist/ack-sender.js';
+import { abandon } from '../dist/held-messages.js';
 
 /** A sender whose frames go into a list when the test flushes, and the messages that it was given. */
-function rig() {
+function rig({ heldLengthMax = 1_000_000 } = {}) {
   const frames = [];
   let posted = [];
   let failure;
@@ -21,7 +22,7 @@ function rig() {
     if (failure === undefined) frames.push(...batch);
     outbox.onFlush?.(failure);
   };
-  const acks = new AckSender(outbox, () => null);
+  const acks = new AckSender(outbox, () => null, heldLengthMax);
   /** Sends a message; its outcome is told under its id. */
   const outcomes = new Map();
   const send = (id, { text = String(id), ...more } = {}) => {
@@ -31,6 +32,7 @@ function rig() {
       id,
       number: 0,
       isAbandoned: false,
+      holder: undefined,
       acknowledged: (level) => outcomes.set(id, level),
       refused: (error) => outcomes.set(id, `refused ${error.cause.code}`),
       lost: (error) => outcomes.set(id, `lost ${error.code}`),
@@ -116,4 +118,53 @@ test('what is held back goes on when what made it wait could not leave', async (
     ],
   );
   assert.equal(acks.size, 0);
+});
+
+test('what is held back and given up is forgotten at once, and never sent', () => {
+  const { acks, flush, frames, send, take } = rig();
+  take({ hello: { window: 1 } });
+  send('first');
+  const before = heapBytes();
+  for (let n = 0; n < 100_000; n++) {
+    const text = String(n).padEnd(100, 'x');
+    abandon(send(n, { text }));
+  }
+  const grown = heapBytes() - before;
+  assert.ok(grown < 1_000_000, `${grown} bytes for messages that nobody waits for`);
+  assert.equal(acks.size, 1);
+  send('last');
+  for (const _ of [1, 2]) {
+    flush();
+    take({ through: frames.length });
+  }
+  assert.deepEqual([frames, acks.size], [['first', 'last'], 0]);
+});
+
+test('the length of what is held back is bounded', () => {
+  const { acks, outcomes, send, take } = rig({ heldLengthMax: 10 });
+  take({ hello: { window: 1 } });
+  send('first');
+  send('long', { text: 'more than ten letters' });
+  const long = send('b', { text: '1' });
+  assert.deepEqual([...outcomes], [['b', 'lost ERR_IPC_OUTBOUND_FULL']]);
+  assert.equal(long.number, 0);
+  take({ through: 0 });
+  assert.equal(acks.size, 2);
+});
+
+test('room is made by what is given up, wherever it waits', () => {
+  const { flush, frames, outcomes, send, take } = rig({ heldLengthMax: 3 });
+  take({ hello: { window: 1 } });
+  send('first');
+  const [, b] = ['a', 'b', 'c'].map((id) => send(id));
+  send('d');
+  abandon(b);
+  send('e');
+  send('f');
+  assert.deepEqual([...outcomes.keys()], ['d', 'f']);
+  for (let through = 1; through <= 4; through++) {
+    flush();
+    take({ through });
+  }
+  assert.deepEqual(frames, ['first', 'a', 'c', 'e']);
 });

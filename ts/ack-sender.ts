@@ -1,7 +1,7 @@
 import { type Control, controlOf, type Hello, MARK } from './acknowledgements.js';
 import { IpcError } from './errors.js';
-import { Fifo } from './fifo.js';
 import type { Outbox } from './frames.js';
+import { HeldMessages } from './held-messages.js';
 import { limits } from './limits.js';
 
 /**
@@ -20,8 +20,10 @@ export interface Unacknowledged {
   readonly id: unknown;
   /** Its number on the connection; 0 as long as not a byte of it has left. Set by the sender. */
   number: number;
-  /** Nobody waits any more. If it has no number yet, it is not sent. */
+  /** Nobody waits any more. Set by `abandon()`. */
   isAbandoned: boolean;
+  /** What holds it back. Set by the sender. */
+  holder: HeldMessages | undefined;
   acknowledged(level: SocketLevel): void;
   /** The server will not handle it. */
   refused(error: IpcError): void;
@@ -53,7 +55,8 @@ export class AckSender {
   readonly #outbox: Outbox;
   readonly #unread: () => number | null;
   /** Messages without a number. */
-  readonly #held = new Fifo<Unacknowledged>();
+  readonly #held = new HeldMessages();
+  readonly #heldLengthMax: number;
   /**
    * Messages with a number and without an outcome, in the order of their numbers. What is settled
    * leaves no trace, however long one before it takes.
@@ -79,9 +82,13 @@ export class AckSender {
   #ended = false;
   #onIdle: (() => void) | undefined;
 
-  /** `unread` gives the bytes that the server has not read, or null if that cannot be known. */
-  constructor(outbox: Outbox, unread: () => number | null) {
+  /**
+   * `unread` gives the bytes that the server has not read, or null if that cannot be known.
+   * `heldLengthMax` is the length of the texts that may be held back.
+   */
+  constructor(outbox: Outbox, unread: () => number | null, heldLengthMax: number) {
     this.#outbox = outbox;
+    this.#heldLengthMax = heldLengthMax;
     this.#unread = unread;
     outbox.onFlush = (error) => this.#offered(error);
   }
@@ -114,7 +121,21 @@ export class AckSender {
   /** Sends a message as soon as the window admits it. */
   send(message: Unacknowledged): void {
     if (this.#held.size === 0 && this.#hasRoom(message)) this.#write(message);
-    else this.#held.push(message);
+    else if (this.#mayHold(message)) this.#held.push(message);
+    else message.lost(this.#full(message));
+  }
+
+  /** One message may be held whatever its length, as one may wait for the kernel. */
+  #mayHold({ length }: Unacknowledged): boolean {
+    return this.#held.size === 0 || this.#held.length + length <= this.#heldLengthMax;
+  }
+
+  #full({ length }: Unacknowledged): IpcError {
+    return new IpcError(
+      'ERR_IPC_OUTBOUND_FULL',
+      `Connection is not drained by its peer: messages of ${this.#held.length} letters wait for room \
+in the server's window, ${length} more would exceed maxOutboundBytes (${this.#heldLengthMax})`,
+    );
   }
 
   /**
@@ -174,7 +195,7 @@ export class AckSender {
     this.#byId.clear();
     for (const message of sent) message.lost(error);
     for (let held = this.#held.shift(); held !== undefined; held = this.#held.shift()) {
-      if (!held.isAbandoned) held.lost(error);
+      held.lost(error);
     }
     this.#onIdle?.();
   }
@@ -192,9 +213,9 @@ export class AckSender {
     for (let count = 0; ; count++) {
       const next = this.#held.peek();
       if (next === undefined) return;
-      if (!next.isAbandoned && count >= window && !this.#hasRoom(next)) return;
+      if (count >= window && !this.#hasRoom(next)) return;
       this.#held.shift();
-      if (!next.isAbandoned) this.#write(next);
+      this.#write(next);
     }
   }
 

@@ -29,7 +29,10 @@ export interface UnixSocketClientConfig {
   reconnect?: boolean | undefined;
   /** Longest message in both directions, in bytes of JSON. Default 64 MiB. */
   maxFrameBytes?: number | undefined;
-  /** Bytes that may wait for a server that does not read. Default 256 MiB. */
+  /**
+   * Bytes that may wait for a server that does not read; also the length of the messages, in UTF-16
+   * units of JSON, that wait for room in its window of acknowledged ones. Default 256 MiB.
+   */
   maxOutboundBytes?: number | undefined;
   /**
    * Milliseconds that `connect()` waits for a refusal (too many connections, wrong user), which
@@ -240,7 +243,8 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
    * read or handled it is not known then.
    *
    * With `{ ack: true }` it resolves when the server has handled the message. At most a window of
-   * messages (the server's `highWaterMark`) is under way, the others wait here. A message that the
+   * messages (the server's `highWaterMark`) is under way, the others wait here, so far as
+   * `maxOutboundBytes` admits. A message that the
    * server refused, or that was not acknowledged in time, rejects with a {@link DeliveryError},
    * which says whether it may have been handled.
    *
@@ -293,7 +297,8 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     if (this.#acks === undefined) {
       // An old server has no other way to acknowledge than its reply.
       this.#listen();
-      this.#acks = new AckSender(this.#outbox, () => nativeHub().unreadBytes(key));
+      const heldMax = this.#options.maxOutboundBytes ?? limits.clientOutboundBytesMax;
+      this.#acks = new AckSender(this.#outbox, () => nativeHub().unreadBytes(key), heldMax);
     }
     return this.#acks;
   }

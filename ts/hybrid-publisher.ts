@@ -6,6 +6,7 @@ import { Emitter } from './emitter.js';
 import { DeliveryError, IpcError, invalidArgument, textOf } from './errors.js';
 import { KeepAlive } from './event-loop.js';
 import { Fifo } from './fifo.js';
+import { abandon } from './held-messages.js';
 import { limits } from './limits.js';
 import { callable, DELAY_MS_MAX, describe, object, oneOf, wholeNumber } from './options.js';
 import { OrderBacklog } from './order-backlog.js';
@@ -386,7 +387,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     this.#put(publication, Place.Queue);
     if (publication.number === 0) {
       // Not a byte of it has left: then it need not, and cannot arrive twice.
-      publication.isAbandoned = true;
+      abandon(publication);
       if (publication === this.#probe) this.#probe = undefined;
     }
     if (key !== undefined) this.#order?.add(key, id);
@@ -490,7 +491,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     if (publication.place === Place.Done) return;
     const { id, key, number, isStoredPerhaps } = publication;
     const indeterminate = number > 0 || isStoredPerhaps;
-    publication.isAbandoned = true;
+    abandon(publication);
     if (publication === this.#probe && number === 0) this.#probe = undefined;
     this.#leave(publication);
     if (key !== undefined) this.#order?.remove(key, id);

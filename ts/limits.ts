@@ -5,6 +5,7 @@ interface Limits {
   readonly frameBytesMax: number;
   readonly textBytesMax: number;
   readonly serverOutboundBytesMax: number;
+  readonly clientOutboundBytesMax: number;
   readonly requestTimeoutMs: number;
   readonly ackWindow: number;
   readonly ackWindowLength: number;

@@ -1,5 +1,6 @@
 import type { SocketLevel, Unacknowledged } from './ack-sender.js';
 import { IpcError, textOf } from './errors.js';
+import type { HeldMessages } from './held-messages.js';
 import { limits } from './limits.js';
 import { describe, object } from './options.js';
 import { isText } from './records.js';
@@ -76,6 +77,7 @@ export function keyOf(
 export class Publication implements Unacknowledged {
   number = 0;
   isAbandoned = false;
+  holder: HeldMessages | undefined;
   place: Place = Place.Outside;
   /** When it is stored if it was not acknowledged, on the clock of `performance`. */
   spillAt = 0;

@@ -1,5 +1,6 @@
 import type { SocketLevel, Unacknowledged } from './ack-sender.js';
 import { DeliveryError, IpcError } from './errors.js';
+import { abandon, type HeldMessages } from './held-messages.js';
 
 /** What is known of a message that was sent with `{ ack: true }`. */
 export interface SendReceipt {
@@ -14,13 +15,14 @@ export interface SendReceipt {
 export class Send implements Unacknowledged {
   number = 0;
   isAbandoned = false;
+  holder: HeldMessages | undefined;
   readonly length: number;
   readonly #resolve: (receipt: SendReceipt) => void;
   readonly #reject: (error: unknown) => void;
   readonly #timer: ReturnType<typeof setTimeout>;
 
   constructor(
-    readonly text: string,
+    public text: string,
     readonly id: unknown,
     timeoutMs: number,
     resolve: (receipt: SendReceipt) => void,
@@ -30,7 +32,9 @@ export class Send implements Unacknowledged {
     this.#resolve = resolve;
     this.#reject = reject;
     this.#timer = setTimeout(() => {
-      this.isAbandoned = true;
+      abandon(this);
+      // It is not sent again, and may be known to its connection for long.
+      this.text = '';
       const text = `Connection gave no acknowledgement within ${timeoutMs}ms`;
       this.#fail(new IpcError('ERR_IPC_NOT_ACKNOWLEDGED', text), this.number > 0);
     }, timeoutMs);
