@@ -5,9 +5,10 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { AckSender } from '../dist/ack-sender.js';
 import { abandon } from '../dist/held-messages.js';
+import { limits } from '../dist/limits.js';
 
 /** A sender whose frames go into a list when the test flushes, and the messages that it was given. */
-function rig({ heldLengthMax = 1_000_000 } = {}) {
+function rig({ heldLengthMax = 1_000_000, progress = () => null } = {}) {
   const frames = [];
   let posted = [];
   let failure;
@@ -22,7 +23,7 @@ function rig({ heldLengthMax = 1_000_000 } = {}) {
     if (failure === undefined) frames.push(...batch);
     outbox.onFlush?.(failure);
   };
-  const acks = new AckSender(outbox, () => null, heldLengthMax);
+  const acks = new AckSender(outbox, progress, heldLengthMax);
   /** Sends a message; its outcome is told under its id. */
   const outcomes = new Map();
   const send = (id, { text = String(id), ...more } = {}) => {
@@ -47,6 +48,22 @@ function rig({ heldLengthMax = 1_000_000 } = {}) {
   };
   return { acks, frames, flush, outcomes, send, take, fail };
 }
+
+/**
+ * A rig whose server has read everything, unless the test says otherwise in `wire`, and whose clock
+ * is the test's: `look(n)` lets the sender look n times at what became of its bytes.
+ */
+function watched(t, options) {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const wire = { unread: 0, unseen: 0, received: 0 };
+  const look = (times) => {
+    for (let n = 0; n < times; n++) t.mock.timers.tick(limits.helloPollMs);
+  };
+  return { ...rig({ ...options, progress: () => ({ ...wire }) }), wire, look };
+}
+
+/** Looks after which a server that says nothing is an old one. */
+const LOOKS = limits.helloTimeoutMs / limits.helloPollMs + 1;
 
 /** Bytes of JavaScript objects that are in use. */
 function heapBytes() {
@@ -167,4 +184,50 @@ test('room is made by what is given up, wherever it waits', () => {
     take({ through });
   }
   assert.deepEqual(frames, ['first', 'a', 'c', 'e']);
+});
+
+test('a server that has read everything and says nothing is an old one', (t) => {
+  const { flush, look, outcomes, send } = watched(t);
+  send('a');
+  flush();
+  look(LOOKS - 2);
+  assert.equal(outcomes.size, 0);
+  look(2);
+  assert.deepEqual([...outcomes], [['a', 'received']]);
+});
+
+test('a greeting may be behind what has not been read here', (t) => {
+  const { flush, look, outcomes, send, take, wire } = watched(t);
+  send('a');
+  flush();
+  wire.unseen = 4_096;
+  look(10 * LOOKS);
+  assert.equal(outcomes.size, 0);
+  // All is read, and more comes between any two looks.
+  wire.unseen = 0;
+  for (let n = 0; n < 3 * LOOKS; n++) {
+    wire.received += 100;
+    look(1);
+  }
+  assert.equal(outcomes.size, 0);
+  take({ hello: { window: 8 } });
+  look(10 * LOOKS);
+  assert.equal(outcomes.size, 0);
+  take({ through: 1 });
+  assert.deepEqual([...outcomes], [['a', 'handled']]);
+});
+
+test('what an old server has read is received only when nothing of it waits to be read', (t) => {
+  const { flush, look, outcomes, send, wire } = watched(t);
+  send('a');
+  flush();
+  look(LOOKS);
+  wire.unseen = 10;
+  send('b');
+  flush();
+  look(LOOKS);
+  assert.deepEqual([...outcomes.keys()], ['a']);
+  wire.unseen = 0;
+  look(1);
+  assert.deepEqual([...outcomes.keys()], ['a', 'b']);
 });

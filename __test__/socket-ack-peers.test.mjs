@@ -129,3 +129,19 @@ test('the reply that a request gave up is owed once, and swallows no later ackno
   assert.deepEqual(await client.send({ id: 'r' }, { ack: true }), { level: 'handled' });
   assert.deepEqual([client.stats().lateReplies, messages.length], [1, 1]);
 });
+
+test('a greeting that waits behind much else is waited for', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const text = 'x'.repeat(64 * 1024);
+  const many = Array.from({ length: 240 }, (_, n) => json({ n, text }));
+  await serverOf(t, path, (_message, reply) =>
+    reply(...many, control({ hello: { window: 8 } }), control({ through: 1 })),
+  );
+  const { client, messages } = await connected(t, { socketPath: path });
+  client.on('message', () => {
+    const end = performance.now() + 5;
+    while (performance.now() < end);
+  });
+  assert.deepEqual(await client.send({ id: 'a' }, { ack: true }), { level: 'handled' });
+  assert.equal(messages.length, many.length);
+});

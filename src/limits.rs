@@ -82,8 +82,9 @@ limits! {
     /// Length of the JSON texts of such messages together, in UTF-16 units.
     pub const ACK_WINDOW_LENGTH: u32 = 16 * 1024 * 1024;
 
-    /// Milliseconds after which a server that has read marked messages and has not said that it
-    /// acknowledges them is taken for one that does not. Servers that do say so at once.
+    /// Milliseconds after which a server that has read marked messages, of which nothing arrives and
+    /// which has not said that it acknowledges them, is taken for one that does not. Servers that do
+    /// say so at once.
     pub const HELLO_TIMEOUT_MS: u32 = 250;
 
     /// Milliseconds between two looks whether such a server has read everything.

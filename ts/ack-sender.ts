@@ -3,6 +3,7 @@ import { IpcError } from './errors.js';
 import type { Outbox } from './frames.js';
 import { HeldMessages } from './held-messages.js';
 import { limits } from './limits.js';
+import type { NativeProgress } from './native.js';
 
 /**
  * What is known of a message that was not refused: `handled`, its handler resolved; `received`,
@@ -53,7 +54,7 @@ type Peer =
  */
 export class AckSender {
   readonly #outbox: Outbox;
-  readonly #unread: () => number | null;
+  readonly #progress: () => NativeProgress | null;
   /** Messages without a number. */
   readonly #held = new HeldMessages();
   readonly #heldLengthMax: number;
@@ -75,21 +76,23 @@ export class AckSender {
   /** Messages by the id that an old server would reply to. */
   readonly #byId = new Map<unknown, Unacknowledged>();
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** How often in a row it was seen that the server has read everything. */
-  #readLooks = 0;
+  /** How often in a row it was seen that the server has read everything, and says nothing. */
+  #quietLooks = 0;
+  /** Bytes that had been received at the last look. */
+  #received = 0;
   /** Ids of the last messages that a silent server is known to have read. */
-  #received: ReadonlySet<unknown> = new Set();
+  #readIds: ReadonlySet<unknown> = new Set();
   #ended = false;
   #onIdle: (() => void) | undefined;
 
   /**
-   * `unread` gives the bytes that the server has not read, or null if that cannot be known.
+   * `progress` tells how far both sides have read each other, or null if that cannot be known.
    * `heldLengthMax` is the length of the texts that may be held back.
    */
-  constructor(outbox: Outbox, unread: () => number | null, heldLengthMax: number) {
+  constructor(outbox: Outbox, progress: () => NativeProgress | null, heldLengthMax: number) {
     this.#outbox = outbox;
     this.#heldLengthMax = heldLengthMax;
-    this.#unread = unread;
+    this.#progress = progress;
     outbox.onFlush = (error) => this.#offered(error);
   }
 
@@ -165,7 +168,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     if (this.#peer === 'acknowledging') return false;
     if (typeof reply !== 'object' || reply === null) return false;
     const { id, success, error } = reply as Record<string, unknown>;
-    if (this.#peer === 'silent' && this.#received.has(id)) {
+    if (this.#peer === 'silent' && this.#readIds.has(id)) {
       // It only took its time. From here on its replies are waited for.
       this.#peer = 'replying';
       return true;
@@ -324,17 +327,35 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
   }
 
   #look(): void {
-    if (this.#unread() !== 0) {
-      this.#readLooks = 0;
+    const progress = this.#progress();
+    if (progress === null) return;
+    const { unread, unseen, received } = progress;
+    const isNews = received !== this.#received;
+    this.#received = received;
+    // A greeting may be among what has not been seen yet.
+    if (unseen > 0) return;
+    if (unread > 0) {
+      this.#quietLooks = 0;
       return;
     }
-    this.#readLooks++;
-    if (this.#peer === 'unknown') {
-      // Looks are counted, not time: between two of them the event loop reads its sockets, also
-      // after it was held up for long, so that a greeting that is there has been seen.
-      if (this.#readLooks < limits.helloTimeoutMs / limits.helloPollMs) return;
-      this.#peer = 'silent';
-    }
+    if (this.#peer === 'unknown' && !this.#believesInSilence(isNews)) return;
+    this.#settleRead();
+  }
+
+  /**
+   * Whether a server that has read everything and has not greeted is an old one by now. Looks are
+   * counted, not time: between two of them the event loop reads its sockets, also after it was held
+   * up for long. While other things arrive, a greeting may still be behind them.
+   */
+  #believesInSilence(isNews: boolean): boolean {
+    if (!isNews) this.#quietLooks++;
+    if (this.#quietLooks < limits.helloTimeoutMs / limits.helloPollMs) return false;
+    this.#peer = 'silent';
+    return true;
+  }
+
+  /** What such a server has read is as settled as it will be, so far as it does not reply. */
+  #settleRead(): void {
     // Not what is written meanwhile: whoever is told may send the next one.
     const end = this.#unoffered;
     const received = new Set<unknown>();
@@ -345,7 +366,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
       if (message.id) received.add(message.id);
       this.#finish(message)?.acknowledged('received');
     }
-    if (received.size > 0) this.#received = received;
+    if (received.size > 0) this.#readIds = received;
     this.#sendHeld();
   }
 }

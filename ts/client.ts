@@ -298,7 +298,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       // An old server has no other way to acknowledge than its reply.
       this.#listen();
       const heldMax = this.#options.maxOutboundBytes ?? limits.clientOutboundBytesMax;
-      this.#acks = new AckSender(this.#outbox, () => nativeHub().unreadBytes(key), heldMax);
+      this.#acks = new AckSender(this.#outbox, () => nativeHub().progress(key), heldMax);
     }
     return this.#acks;
   }

@@ -66,6 +66,16 @@ export interface NativeServerStats {
   stalledConnections: number;
 }
 
+/** How far a client and its server have read each other, in bytes. */
+export interface NativeProgress {
+  /** What the server has not read; 0 exactly when it has read everything. */
+  unread: number;
+  /** What has arrived and was not handed over. */
+  unseen: number;
+  /** What was received since the connection was made. */
+  received: number;
+}
+
 export interface NativeClientStats {
   connections: number;
   framesSent: number;
@@ -93,8 +103,8 @@ export interface NativeHub {
   isConnected(client: number): boolean;
   setListening(client: number, listening: boolean): void;
   clientStats(client: number): NativeClientStats | null;
-  /** 0 exactly when the server has read everything; null if that cannot be known. */
-  unreadBytes(client: number): number | null;
+  /** Null if it cannot be known. */
+  progress(client: number): NativeProgress | null;
   write(connection: number, text: string): number;
 }
 

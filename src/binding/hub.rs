@@ -94,6 +94,14 @@ pub struct NativeServerStats {
     pub stalled_connections: u32,
 }
 
+/// How far a client and its server have read each other, in bytes.
+#[napi(object)]
+pub struct NativeProgress {
+    pub unread: f64,
+    pub unseen: f64,
+    pub received: f64,
+}
+
 /// Counters of a client.
 #[napi(object)]
 pub struct NativeClientStats {
@@ -276,13 +284,17 @@ impl NativeHub {
             .with_hub(|hub| hub.set_listening(Key::from_number(client), listening))
     }
 
-    /// Bytes that the server has not read, or null if that cannot be known.
+    /// How far client and server have read each other, or null if that cannot be known.
     #[napi(catch_unwind)]
-    pub fn unread_bytes(&self, client: f64) -> errors::Result<Option<f64>> {
-        let bytes = self
+    pub fn progress(&self, client: f64) -> errors::Result<Option<NativeProgress>> {
+        let progress = self
             .event_loop
-            .with_hub(|hub| hub.unread_bytes(Key::from_number(client)))?;
-        Ok(bytes.map(|bytes| bytes as f64))
+            .with_hub(|hub| hub.progress(Key::from_number(client)))?;
+        Ok(progress.map(|progress| NativeProgress {
+            unread: progress.unread as f64,
+            unseen: progress.unseen as f64,
+            received: progress.received as f64,
+        }))
     }
 
     #[napi(catch_unwind)]

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
-use super::link::{self, Fill, Link};
+use super::link::{self, Fill, Link, Progress};
 use super::{Backoff, Event, Hub, Until, check_text, path, server};
 use crate::error::{Code, Error, Result};
 use crate::frame;
@@ -223,12 +223,11 @@ impl Hub {
         }
     }
 
-    /// Bytes that a client has sent and its server has not read, those included that wait here;
-    /// `None` where there is no connection, or the system cannot tell. On Linux the number is that
-    /// of the kernel's memory, more than the bytes themselves, and 0 exactly when all were read.
-    pub fn unread_bytes(&mut self, key: Key) -> Option<u64> {
+    /// How far a client and its server have read each other; `None` where there is no connection, or
+    /// the system cannot tell.
+    pub fn progress(&mut self, key: Key) -> Option<Progress> {
         let link = self.clients.get_mut(&key)?.state.link()?;
-        link.unread_bytes()
+        link.progress()
     }
 
     /// Counters of a client.

@@ -53,6 +53,20 @@ pub enum Look {
     },
 }
 
+/// How far both sides of a connection have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that the peer has not read: those that wait here and those that the kernel holds. On
+    /// Linux the kernel counts its memory, which is more than the bytes, and 0 exactly when all were
+    /// read.
+    pub unread: u64,
+    /// Bytes that have arrived and were not handed over: those in the kernel, and a frame that is not
+    /// complete.
+    pub unseen: u64,
+    /// Bytes received since the connection was made.
+    pub received: u64,
+}
+
 /// An established connection.
 #[derive(Debug)]
 pub struct Link {
@@ -60,6 +74,8 @@ pub struct Link {
     /// Received bytes; those before `begin` have been consumed.
     inbound: Vec<u8>,
     begin: usize,
+    /// Bytes ever received.
+    received: u64,
     outbound: VecDeque<Vec<u8>>,
     /// Bytes of the first outbound chunk that the kernel already has.
     first_written: usize,
@@ -84,6 +100,7 @@ impl Link {
             stream: UnixStream::from_std(stream),
             inbound: Vec::new(),
             begin: 0,
+            received: 0,
             outbound: VecDeque::new(),
             first_written: 0,
             first_boundary: 0,
@@ -153,9 +170,21 @@ impl Link {
         self.written
     }
 
-    /// Bytes that the peer has not read: those that wait here and those that the kernel holds.
-    /// `None` if the kernel does not tell.
-    pub fn unread_bytes(&self) -> Option<u64> {
+    /// What is known of the bytes in both directions; `None` if the kernel does not tell.
+    pub fn progress(&self) -> Option<Progress> {
+        // In this order: what the peer wrote before it read something is among the unseen bytes then.
+        let held = self.held_bytes()?;
+        let arrived = self.arrived_bytes()?;
+        Some(Progress {
+            unread: self.outbound_bytes as u64 + held,
+            unseen: arrived + (self.inbound.len() - self.begin) as u64,
+            received: self.received,
+        })
+    }
+
+    /// Bytes that the kernel has taken and the peer has not read. On Linux the number is that of the
+    /// kernel's memory, more than the bytes themselves, and 0 exactly when all were read.
+    fn held_bytes(&self) -> Option<u64> {
         let mut held: libc::c_int = 0;
         #[cfg(target_os = "linux")]
         // SAFETY: `SIOCOUTQ` (the same number as `TIOCOUTQ`) writes one int.
@@ -172,10 +201,20 @@ impl Link {
                 &raw mut size,
             )
         };
-        if status != 0 {
-            return None;
-        }
-        Some(self.outbound_bytes as u64 + u64::from(held.unsigned_abs()))
+        (status == 0).then_some(u64::from(held.unsigned_abs()))
+    }
+
+    /// As [`Link::arrived_bytes`]; should the kernel not tell, nothing is known to be there.
+    fn arrived(&self) -> usize {
+        self.arrived_bytes().unwrap_or(0) as usize
+    }
+
+    /// Bytes that the kernel holds for us.
+    fn arrived_bytes(&self) -> Option<u64> {
+        let mut arrived: libc::c_int = 0;
+        // SAFETY: `FIONREAD` writes one int.
+        let status = unsafe { libc::ioctl(self.as_raw_fd(), libc::FIONREAD, &raw mut arrived) };
+        (status == 0).then_some(u64::from(arrived.unsigned_abs()))
     }
 
     /// Whether writing has failed.
@@ -276,7 +315,7 @@ impl Link {
     /// Reads once and leaves the last byte in the kernel, so that the peer can see that not
     /// everything was read.
     pub fn fill_all_but_one(&mut self, frame_bytes_max: u32, spare: &mut Vec<u8>) -> Fill {
-        let count = self.held_by_kernel().saturating_sub(1);
+        let count = self.arrived().saturating_sub(1);
         if count > 0 {
             return self.fill_at_most(count, frame_bytes_max, spare);
         }
@@ -297,7 +336,7 @@ impl Link {
         spare: &mut Vec<u8>,
     ) -> Fill {
         if !are_all {
-            let count = seen.max(self.held_by_kernel().saturating_sub(1));
+            let count = seen.max(self.arrived().saturating_sub(1));
             return self.fill_at_most(count, frame_bytes_max, spare);
         }
         match self.fill_at_most(seen, frame_bytes_max, spare) {
@@ -334,6 +373,7 @@ impl Link {
         self.make_room(frame_bytes_max, spare);
         let fill = self.receive(bytes_max, 0);
         if let Fill::Bytes(count) | Fill::Short(count) = fill {
+            self.received += count as u64;
             // SAFETY: the kernel has initialised that many bytes behind the old length.
             unsafe { self.inbound.set_len(self.inbound.len() + count) };
         }
@@ -363,19 +403,6 @@ impl Link {
                 io::ErrorKind::Interrupted => {}
                 _ => return Fill::Failed(error),
             }
-        }
-    }
-
-    /// Bytes that the kernel holds for us.
-    fn held_by_kernel(&self) -> usize {
-        let mut held: libc::c_int = 0;
-        // SAFETY: `FIONREAD` writes one int.
-        let status = unsafe { libc::ioctl(self.as_raw_fd(), libc::FIONREAD, &raw mut held) };
-        // It fails for no socket; should it, nothing is known to be held.
-        if status == 0 {
-            held.unsigned_abs() as usize
-        } else {
-            0
         }
     }
 
@@ -600,6 +627,33 @@ mod tests {
         assert!(!link.has_partial_frame());
         drop(peer);
         assert!(matches!(link.fill(64, &mut spare), Fill::End));
+    }
+
+    #[test]
+    fn progress_tells_what_either_side_has_not_read() {
+        let (mut link, mut peer) = pair();
+        let mut spare = Vec::new();
+        let progress = |link: &Link| {
+            let Progress {
+                unread,
+                unseen,
+                received,
+            } = link.progress().unwrap();
+            (unread > 0, unseen, received)
+        };
+        assert_eq!(progress(&link), (false, 0, 0));
+        assert!(link.write(&frame::encode(b"1"), 64).unwrap());
+        assert_eq!(progress(&link), (true, 0, 0));
+        // Written before the frame is read, as a greeting is: nobody can miss it.
+        peer.write_all(&frame::encode(b"23")).unwrap();
+        peer.write_all(&[0, 0]).unwrap();
+        peer.read_exact(&mut [0; 5]).unwrap();
+        assert_eq!(progress(&link), (false, 8, 0));
+        assert_eq!(read_all(&mut link, &mut spare, 64), [b"23"]);
+        assert_eq!(progress(&link), (false, 2, 8));
+        peer.write_all(&[0, 1, b'4']).unwrap();
+        assert_eq!(read_all(&mut link, &mut spare, 64), [b"4"]);
+        assert_eq!(progress(&link), (false, 0, 11));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 pub use backoff::Backoff;
 pub use batch::{Frames, Run, Separator};
 pub use client::{ClientOptions, ClientStats};
+pub use link::Progress;
 pub use path::{PATH_BYTES_MAX, PeerCredentials};
 pub use server::{ServerOptions, ServerStats};
 
