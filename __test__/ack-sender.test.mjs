@@ -55,7 +55,7 @@ function rig({ heldLengthMax = 1_000_000, progress = () => null } = {}) {
  */
 function watched(t, options) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  const wire = { unread: 0, unseen: 0, received: 0 };
+  const wire = { unread: 0, readAtLeast: 0, unseen: 0, received: 0 };
   const look = (times) => {
     for (let n = 0; n < times; n++) t.mock.timers.tick(limits.helloPollMs);
   };
@@ -230,4 +230,59 @@ test('what an old server has read is received only when nothing of it waits to b
   wire.unseen = 0;
   look(1);
   assert.deepEqual([...outcomes.keys()], ['a', 'b']);
+});
+
+test('a server that is never seen with nothing to read, because it is busy, is an old one too', (t) => {
+  const { flush, look, outcomes, send, wire } = watched(t);
+  send('a');
+  flush();
+  look(2);
+  for (let n = 0; n < LOOKS; n++) {
+    send(`b${n}`);
+    flush();
+    wire.unread = 2_000;
+    wire.readAtLeast += 100;
+    look(1);
+  }
+  assert.equal(outcomes.size, 0);
+  wire.unread = 0;
+  look(1);
+  assert.equal(outcomes.get('a'), 'received');
+  // Those that were held back from then on.
+  flush();
+  look(1);
+  assert.equal(outcomes.size, LOOKS + 1);
+});
+
+test('a server that has something to read and does not read it says nothing by that', (t) => {
+  const { flush, look, outcomes, send, take, wire } = watched(t);
+  send('a');
+  flush();
+  look(2);
+  send('b');
+  flush();
+  wire.unread = 2_000;
+  wire.readAtLeast = -1_900;
+  look(10 * LOOKS);
+  // It was stopped between reading the first one and its greeting.
+  take({ hello: { window: 8 } });
+  wire.unread = 0;
+  look(LOOKS);
+  assert.equal(outcomes.size, 0);
+});
+
+test('a server that has read nothing owes no greeting', (t) => {
+  const { flush, look, outcomes, send, wire } = watched(t);
+  wire.unread = 10_000;
+  send('a');
+  flush();
+  for (let n = 0; n < 3 * LOOKS; n++) {
+    wire.readAtLeast += 100;
+    look(1);
+  }
+  wire.unread = 0;
+  look(LOOKS - 2);
+  assert.equal(outcomes.size, 0);
+  look(2);
+  assert.deepEqual([...outcomes], [['a', 'received']]);
 });

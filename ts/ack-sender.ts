@@ -76,10 +76,12 @@ export class AckSender {
   /** Messages by the id that an old server would reply to. */
   readonly #byId = new Map<unknown, Unacknowledged>();
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** How often in a row it was seen that the server has read everything, and says nothing. */
+  /** How far both sides had read each other at the last look. */
+  #seen: NativeProgress | undefined;
+  /** The server has once read everything that there was, a marked frame included. */
+  #isGreetingDue = false;
+  /** How often it was seen since that the server goes on and says nothing. */
   #quietLooks = 0;
-  /** Bytes that had been received at the last look. */
-  #received = 0;
   /** Ids of the last messages that a silent server is known to have read. */
   #readIds: ReadonlySet<unknown> = new Set();
   #ended = false;
@@ -327,28 +329,28 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
   }
 
   #look(): void {
-    const progress = this.#progress();
-    if (progress === null) return;
-    const { unread, unseen, received } = progress;
-    const isNews = received !== this.#received;
-    this.#received = received;
+    const before = this.#seen;
+    const now = this.#progress();
+    if (now === null) return;
+    this.#seen = now;
     // A greeting may be among what has not been seen yet.
-    if (unseen > 0) return;
-    if (unread > 0) {
-      this.#quietLooks = 0;
-      return;
-    }
-    if (this.#peer === 'unknown' && !this.#believesInSilence(isNews)) return;
-    this.#settleRead();
+    if (now.unseen > 0) return;
+    if (now.unread === 0) this.#isGreetingDue = true;
+    if (this.#peer === 'unknown' && !this.#believesInSilence(before, now)) return;
+    if (now.unread === 0) this.#settleRead();
   }
 
   /**
-   * Whether a server that has read everything and has not greeted is an old one by now. Looks are
-   * counted, not time: between two of them the event loop reads its sockets, also after it was held
-   * up for long. While other things arrive, a greeting may still be behind them.
+   * Whether a server that has read a marked frame and has not greeted is an old one by now.
+   *
+   * Looks are counted, not time: between two of them the event loop reads its sockets, also after
+   * it was held up for long. Those do not count between which something arrived, behind which a
+   * greeting may still be, nor those of a server that has something to read and does not.
    */
-  #believesInSilence(isNews: boolean): boolean {
-    if (!isNews) this.#quietLooks++;
+  #believesInSilence(before: NativeProgress | undefined, now: NativeProgress): boolean {
+    const isQuiet = before?.received === now.received;
+    const isAlive = now.unread === 0 || now.readAtLeast > (before?.readAtLeast ?? 0);
+    if (this.#isGreetingDue && isQuiet && isAlive) this.#quietLooks++;
     if (this.#quietLooks < limits.helloTimeoutMs / limits.helloPollMs) return false;
     this.#peer = 'silent';
     return true;

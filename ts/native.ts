@@ -70,6 +70,8 @@ export interface NativeServerStats {
 export interface NativeProgress {
   /** What the server has not read; 0 exactly when it has read everything. */
   unread: number;
+  /** Grows only if the server reads, whatever is sent meanwhile. */
+  readAtLeast: number;
   /** What has arrived and was not handed over. */
   unseen: number;
   /** What was received since the connection was made. */

@@ -98,6 +98,7 @@ pub struct NativeServerStats {
 #[napi(object)]
 pub struct NativeProgress {
     pub unread: f64,
+    pub read_at_least: f64,
     pub unseen: f64,
     pub received: f64,
 }
@@ -292,6 +293,7 @@ impl NativeHub {
             .with_hub(|hub| hub.progress(Key::from_number(client)))?;
         Ok(progress.map(|progress| NativeProgress {
             unread: progress.unread as f64,
+            read_at_least: progress.read_at_least as f64,
             unseen: progress.unseen as f64,
             received: progress.received as f64,
         }))

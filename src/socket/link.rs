@@ -60,6 +60,9 @@ pub struct Progress {
     /// Linux the kernel counts its memory, which is more than the bytes, and 0 exactly when all were
     /// read.
     pub unread: u64,
+    /// The bytes that the kernel took less the memory that it holds them in. What it holds grows by at
+    /// least the bytes that it takes, so that a higher number than before means that the peer reads.
+    pub read_at_least: i64,
     /// Bytes that have arrived and were not handed over: those in the kernel, and a frame that is not
     /// complete.
     pub unseen: u64,
@@ -177,6 +180,7 @@ impl Link {
         let arrived = self.arrived_bytes()?;
         Some(Progress {
             unread: self.outbound_bytes as u64 + held,
+            read_at_least: self.written.cast_signed() - held.cast_signed(),
             unseen: arrived + (self.inbound.len() - self.begin) as u64,
             received: self.received,
         })
@@ -638,6 +642,7 @@ mod tests {
                 unread,
                 unseen,
                 received,
+                ..
             } = link.progress().unwrap();
             (unread > 0, unseen, received)
         };
@@ -654,6 +659,24 @@ mod tests {
         peer.write_all(&[0, 1, b'4']).unwrap();
         assert_eq!(read_all(&mut link, &mut spare, 64), [b"4"]);
         assert_eq!(progress(&link), (false, 0, 11));
+    }
+
+    #[test]
+    fn a_peer_that_reads_is_told_from_one_that_does_not() {
+        let (mut link, mut peer) = pair();
+        let read = |link: &Link| link.progress().unwrap().read_at_least;
+        let mut before = read(&link);
+        for _ in 0..5 {
+            link.write(&[7; 1_000], 1_000_000).unwrap();
+            assert!(read(&link) <= before);
+            before = read(&link);
+        }
+        for _ in 0..5 {
+            peer.read_exact(&mut [0; 1_000]).unwrap();
+            assert!(read(&link) > before);
+            before = read(&link);
+        }
+        assert_eq!(before, 5_000);
     }
 
     #[test]
