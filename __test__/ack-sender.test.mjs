@@ -8,7 +8,7 @@ import { abandon } from '../dist/held-messages.js';
 import { limits } from '../dist/limits.js';
 
 /** A sender whose frames go into a list when the test flushes, and the messages that it was given. */
-function rig({ heldLengthMax = 1_000_000, progress = () => null } = {}) {
+function rig(options) {
   const frames = [];
   let posted = [];
   let failure;
@@ -23,7 +23,12 @@ function rig({ heldLengthMax = 1_000_000, progress = () => null } = {}) {
     if (failure === undefined) frames.push(...batch);
     outbox.onFlush?.(failure);
   };
-  const acks = new AckSender(outbox, progress, heldLengthMax);
+  const acks = new AckSender(outbox, {
+    progress: () => null,
+    heldLengthMax: 1_000_000,
+    wasGreeted: false,
+    ...options,
+  });
   /** Sends a message; its outcome is told under its id. */
   const outcomes = new Map();
   const send = (id, { text = String(id), ...more } = {}) => {
@@ -215,6 +220,31 @@ test('a greeting may be behind what has not been read here', (t) => {
   assert.equal(outcomes.size, 0);
   take({ through: 1 });
   assert.deepEqual([...outcomes], [['a', 'handled']]);
+});
+
+/** Looks after which it is one whatever speaks against it. */
+const PATIENT_LOOKS = limits.helloPatienceMs / limits.helloPollMs;
+
+test('what goes on arriving cannot put off the judgement for ever', (t) => {
+  const { flush, look, outcomes, send, wire } = watched(t);
+  send('a');
+  flush();
+  for (let n = 0; n < PATIENT_LOOKS; n++) {
+    assert.equal(outcomes.size, 0);
+    wire.received += 100;
+    look(1);
+  }
+  assert.deepEqual([...outcomes], [['a', 'received']]);
+});
+
+test('a server that has greeted before is not taken for an old one soon', (t) => {
+  const { flush, look, outcomes, send } = watched(t, { wasGreeted: true });
+  send('a');
+  flush();
+  look(PATIENT_LOOKS - 1);
+  assert.equal(outcomes.size, 0);
+  look(1);
+  assert.deepEqual([...outcomes], [['a', 'received']]);
 });
 
 test('what an old server has read is received only when nothing of it waits to be read', (t) => {

@@ -1,6 +1,7 @@
 // What the client makes of servers that reply late, twice, oddly or not at all, and of their frames.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { paths, publisherOf, stored } from './support/hybrid.mjs';
 import { collect, connected, folder, frame, json, plainServer, until } from './support/socket.mjs';
 
 const MARK = '\t \t';
@@ -144,4 +145,27 @@ test('a greeting that waits behind much else is waited for', async (t) => {
   });
   assert.deepEqual(await client.send({ id: 'a' }, { ack: true }), { level: 'handled' });
   assert.equal(messages.length, many.length);
+});
+
+test('a publisher stores what a server has read that greeted it before and is silent now', async (t) => {
+  const where = paths(t);
+  let greets = true;
+  const read = [];
+  const { peers } = await serverOf(t, where.socketPath, ({ id }, reply) => {
+    read.push(id);
+    if (greets) reply(control({ hello: { window: 8 } }), control({ through: 1 }));
+  });
+  // Longer than a server has that was never known to acknowledge.
+  const { publisher } = publisherOf(t, { ...where, spillAfterMs: 600 });
+  assert.equal((await publisher.publish({ id: 'a', type: 't' })).level, 'handled');
+  greets = false;
+  peers[0].socket.destroy();
+  await until(() => publisher.stats().mode === 'queue', 'the loss');
+  await until(() => publisher.stats().mode === 'socket', 'another connection');
+  const receipt = await publisher.publish({ id: 'b', type: 't' });
+  assert.deepEqual([receipt.via, receipt.level, read], ['queue', 'durable', ['a', 'b']]);
+  assert.deepEqual(
+    stored(where).map(({ id }) => id),
+    ['b'],
+  );
 });

@@ -87,6 +87,13 @@ limits! {
     /// say so at once.
     pub const HELLO_TIMEOUT_MS: u32 = 250;
 
+    /// The same where the silence proves less: the server has acknowledged on an earlier connection of
+    /// the same client and may have been stopped in the middle of its greeting, or it sends other
+    /// things all the time, behind which the greeting may be. Much longer than a publisher waits
+    /// before it stores a message, and short enough that a service which goes back to an old version
+    /// of its server works again by itself.
+    pub const HELLO_PATIENCE_MS: u32 = 10_000;
+
     /// Milliseconds between two looks whether such a server has read everything.
     pub const HELLO_POLL_MS: u32 = 10;
 

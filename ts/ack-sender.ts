@@ -43,6 +43,16 @@ type Peer =
   /** An old server that says nothing at all. */
   | 'silent';
 
+/** What an {@link AckSender} has to know of its connection. */
+export interface AckSenderOptions {
+  /** How far both sides have read each other, or null if that cannot be known. */
+  progress: () => NativeProgress | null;
+  /** Length of the texts that may be held back. */
+  heldLengthMax: number;
+  /** The server has acknowledged on an earlier connection. */
+  wasGreeted: boolean;
+}
+
 /**
  * The marked messages of one connection: numbers them, holds back what the server's window does
  * not admit, and tells each what became of it.
@@ -54,6 +64,8 @@ type Peer =
  */
 export class AckSender {
   readonly #outbox: Outbox;
+  /** Whether the server's silence proves as little as it can. */
+  readonly #isPatient: boolean;
   readonly #progress: () => NativeProgress | null;
   /** Messages without a number. */
   readonly #held = new HeldMessages();
@@ -80,27 +92,31 @@ export class AckSender {
   #seen: NativeProgress | undefined;
   /** The server has once read everything that there was, a marked frame included. */
   #isGreetingDue = false;
-  /** How often it was seen since that the server goes on and says nothing. */
+  /** How often it was seen since that the server goes on and has not greeted. */
+  #looks = 0;
+  /** How often also nothing else had come from it. */
   #quietLooks = 0;
   /** Ids of the last messages that a silent server is known to have read. */
   #readIds: ReadonlySet<unknown> = new Set();
   #ended = false;
   #onIdle: (() => void) | undefined;
 
-  /**
-   * `progress` tells how far both sides have read each other, or null if that cannot be known.
-   * `heldLengthMax` is the length of the texts that may be held back.
-   */
-  constructor(outbox: Outbox, progress: () => NativeProgress | null, heldLengthMax: number) {
+  constructor(outbox: Outbox, { progress, heldLengthMax, wasGreeted }: AckSenderOptions) {
     this.#outbox = outbox;
     this.#heldLengthMax = heldLengthMax;
     this.#progress = progress;
+    this.#isPatient = wasGreeted;
     outbox.onFlush = (error) => this.#offered(error);
   }
 
   /** Messages without an outcome, those that are held back included. */
   get size(): number {
     return this.#sent.size + this.#held.size;
+  }
+
+  /** Whether the server is known to acknowledge. */
+  get isAcknowledging(): boolean {
+    return this.#peer === 'acknowledging';
   }
 
   /** Messages that have left, or are about to, without an outcome. */
@@ -344,16 +360,21 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
    * Whether a server that has read a marked frame and has not greeted is an old one by now.
    *
    * Looks are counted, not time: between two of them the event loop reads its sockets, also after
-   * it was held up for long. Those do not count between which something arrived, behind which a
-   * greeting may still be, nor those of a server that has something to read and does not.
+   * it was held up for long. Those of a server that has something to read and does not do not count.
+   *
+   * While something arrives between the looks, a greeting may be behind it; and a server that has
+   * acknowledged before is more likely to have been held up in the middle of its greeting than to be
+   * an older version now. Neither may last for ever, and both need far more looks.
    */
   #believesInSilence(before: NativeProgress | undefined, now: NativeProgress): boolean {
-    const isQuiet = before?.received === now.received;
     const isAlive = now.unread === 0 || now.readAtLeast > (before?.readAtLeast ?? 0);
-    if (this.#isGreetingDue && isQuiet && isAlive) this.#quietLooks++;
-    if (this.#quietLooks < limits.helloTimeoutMs / limits.helloPollMs) return false;
-    this.#peer = 'silent';
-    return true;
+    if (!this.#isGreetingDue || !isAlive) return false;
+    this.#looks++;
+    if (before?.received === now.received) this.#quietLooks++;
+    const isSilent =
+      this.#looks >= PATIENT_LOOKS || (!this.#isPatient && this.#quietLooks >= QUIET_LOOKS);
+    if (isSilent) this.#peer = 'silent';
+    return isSilent;
   }
 
   /** What such a server has read is as settled as it will be, so far as it does not reply. */
@@ -372,6 +393,9 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     this.#sendHeld();
   }
 }
+
+const QUIET_LOOKS = limits.helloTimeoutMs / limits.helloPollMs;
+const PATIENT_LOOKS = limits.helloPatienceMs / limits.helloPollMs;
 
 const SETTLED = Promise.resolve();
 

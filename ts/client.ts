@@ -141,6 +141,8 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
   #outbox: Outbox | undefined;
   /** The marked messages of the connection, once there was one. */
   #acks: AckSender | undefined;
+  /** The server at this path has acknowledged on an earlier connection. */
+  #wasGreeted = false;
   readonly #requests = new Requests();
   /** Counts calls of `disconnect()`: a request does not connect again after one. */
   #life = 0;
@@ -297,8 +299,11 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     if (this.#acks === undefined) {
       // An old server has no other way to acknowledge than its reply.
       this.#listen();
-      const heldMax = this.#options.maxOutboundBytes ?? limits.clientOutboundBytesMax;
-      this.#acks = new AckSender(this.#outbox, () => nativeHub().progress(key), heldMax);
+      this.#acks = new AckSender(this.#outbox, {
+        progress: () => nativeHub().progress(key),
+        heldLengthMax: this.#options.maxOutboundBytes ?? limits.clientOutboundBytesMax,
+        wasGreeted: this.#wasGreeted,
+      });
     }
     return this.#acks;
   }
@@ -529,6 +534,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     const acks = this.#acks;
     this.#outbox = undefined;
     this.#acks = undefined;
+    if (acks?.isAcknowledging) this.#wasGreeted = true;
     outbox?.fail(error);
     acks?.end(error);
     this.#requests.fail(error);

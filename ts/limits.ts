@@ -11,6 +11,7 @@ interface Limits {
   readonly ackWindowLength: number;
   readonly ackTimeoutMs: number;
   readonly helloTimeoutMs: number;
+  readonly helloPatienceMs: number;
   readonly helloPollMs: number;
   readonly legacyPollMs: number;
   readonly controlBytesMax: number;
