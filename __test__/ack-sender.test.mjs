@@ -316,3 +316,29 @@ test('a server that has read nothing owes no greeting', (t) => {
   look(2);
   assert.deepEqual([...outcomes], [['a', 'received']]);
 });
+
+/** Takes the server for an old one that has said nothing. */
+function silenced({ flush, look, send }) {
+  send('first');
+  flush();
+  look(LOOKS);
+}
+
+test('an old server that replies late is known by any of its replies', (t) => {
+  const { acks, flush, look, outcomes, send, ...rest } = watched(t);
+  silenced({ flush, look, send, ...rest });
+  for (let n = 0; n < limits.unansweredIdsMax - 1; n++) {
+    send(n + 1);
+    flush();
+    look(1);
+  }
+  assert.ok([...outcomes.values()].every((level) => level === 'received'));
+  assert.equal(acks.takeReply({ id: 'stranger', success: true }), false);
+  send('next');
+  assert.equal(acks.takeReply({ id: 'first', success: true }), true);
+  flush();
+  look(LOOKS);
+  assert.equal(outcomes.has('next'), false);
+  assert.equal(acks.takeReply({ id: 'next', success: true }), true);
+  assert.equal(outcomes.get('next'), 'handled');
+});

@@ -100,6 +100,10 @@ limits! {
     /// The same once it is known that the server acknowledges nothing.
     pub const LEGACY_POLL_MS: u32 = 1;
 
+    /// Messages of a connection that such a server has read and not replied to, by whose late reply it
+    /// is recognised as one that does reply, at least.
+    pub const UNANSWERED_IDS_MAX: u32 = 8_192;
+
     /// Milliseconds that `client.send(message, { ack: true })` waits for the acknowledgement.
     pub const ACK_TIMEOUT_MS: u32 = 30_000;
 

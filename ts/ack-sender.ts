@@ -4,6 +4,7 @@ import type { Outbox } from './frames.js';
 import { HeldMessages } from './held-messages.js';
 import { limits } from './limits.js';
 import type { NativeProgress } from './native.js';
+import { OwedReplies } from './owed-replies.js';
 
 /**
  * What is known of a message that was not refused: `handled`, its handler resolved; `received`,
@@ -96,8 +97,8 @@ export class AckSender {
   #looks = 0;
   /** How often also nothing else had come from it. */
   #quietLooks = 0;
-  /** Ids of the last messages that a silent server is known to have read. */
-  #readIds: ReadonlySet<unknown> = new Set();
+  /** Messages that a server has read and not replied to, until it does after all. */
+  readonly #unanswered = new OwedReplies(limits.unansweredIdsMax);
   #ended = false;
   #onIdle: (() => void) | undefined;
 
@@ -186,7 +187,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     if (this.#peer === 'acknowledging') return false;
     if (typeof reply !== 'object' || reply === null) return false;
     const { id, success, error } = reply as Record<string, unknown>;
-    if (this.#peer === 'silent' && this.#readIds.has(id)) {
+    if (this.#unanswered.take(id)) {
       // It only took its time. From here on its replies are waited for.
       this.#peer = 'replying';
       return true;
@@ -280,6 +281,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     if (this.#peer === 'acknowledging') return;
     this.#peer = 'acknowledging';
     this.#byId.clear();
+    this.#unanswered.clear();
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }
@@ -381,15 +383,13 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
   #settleRead(): void {
     // Not what is written meanwhile: whoever is told may send the next one.
     const end = this.#unoffered;
-    const received = new Set<unknown>();
     for (const [number, message] of this.#sent) {
       if (number >= end) break;
       // A server that replies does so only to messages with an id.
       if (this.#peer === 'replying' && message.id) continue;
-      if (message.id) received.add(message.id);
+      if (message.id) this.#unanswered.add(message.id);
       this.#finish(message)?.acknowledged('received');
     }
-    if (received.size > 0) this.#readIds = received;
     this.#sendHeld();
   }
 }

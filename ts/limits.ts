@@ -16,6 +16,8 @@ interface Limits {
   readonly legacyPollMs: number;
   readonly controlBytesMax: number;
   readonly refusalTextLengthMax: number;
+  readonly unansweredIdsMax: number;
+  readonly errorTextBytesMax: number;
   readonly payloadBytesMax: number;
   readonly nameBytesMax: number;
   readonly consumerConcurrency: number;
