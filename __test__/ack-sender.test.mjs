@@ -342,3 +342,50 @@ test('an old server that replies late is known by any of its replies', (t) => {
   assert.equal(acks.takeReply({ id: 'next', success: true }), true);
   assert.equal(outcomes.get('next'), 'handled');
 });
+
+/** Looks after which a reply is overdue. */
+const REPLY_LOOKS = limits.legacyReplyMs / limits.helloPollMs;
+
+test('an old server that replies to some messages has received the others', (t) => {
+  const { acks, flush, look, outcomes, send, wire } = watched(t);
+  send('a');
+  flush();
+  acks.takeReply({ id: 'a', success: true });
+  for (let n = 1; n <= limits.ackWindow; n++) send(`event${n}`);
+  send('held');
+  flush();
+  // What it has not read is not received, however long that takes.
+  wire.unread = 1;
+  look(2 * REPLY_LOOKS);
+  wire.unread = 0;
+  look(REPLY_LOOKS);
+  assert.deepEqual([outcomes.size, acks.size], [1, limits.ackWindow + 1]);
+  look(1);
+  assert.deepEqual([outcomes.size, acks.size], [1 + limits.ackWindow, 1]);
+  assert.equal(outcomes.get('event1'), 'received');
+  // The reply that comes all the same is owed to one that has its outcome.
+  flush();
+  assert.equal(acks.takeReply({ id: 'event1', success: false }), true);
+  assert.equal(acks.takeReply({ id: 'held', success: true }), true);
+  assert.equal(outcomes.get('held'), 'handled');
+});
+
+test('what nobody waits for and an old server has read leaves the window', (t) => {
+  const { acks, flush, frames, look, outcomes, send, wire } = watched(t);
+  send('a');
+  flush();
+  acks.takeReply({ id: 'a', success: true });
+  const sent = Array.from({ length: limits.ackWindow }, (_, n) => send(`event${n}`));
+  flush();
+  send('held');
+  for (const message of sent) abandon(message);
+  wire.unread = 1;
+  look(10);
+  assert.equal(acks.onWire, limits.ackWindow);
+  wire.unread = 0;
+  look(1);
+  flush();
+  assert.equal(frames.at(-1), 'held');
+  acks.takeReply({ id: 'held', success: true });
+  assert.deepEqual([outcomes.get('held'), acks.size], ['handled', 0]);
+});

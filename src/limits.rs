@@ -100,6 +100,11 @@ limits! {
     /// The same once it is known that the server acknowledges nothing.
     pub const LEGACY_POLL_MS: u32 = 1;
 
+    /// Milliseconds that a message waits for the reply of such a server, if it is one that replies,
+    /// after it was read. Its handlers may reply to some messages and not to others; what they have
+    /// not replied to by then counts as received. Longer than a publisher waits before it stores.
+    pub const LEGACY_REPLY_MS: u32 = 5_000;
+
     /// Messages of a connection that such a server has read and not replied to, by whose late reply it
     /// is recognised as one that does reply, at least.
     pub const UNANSWERED_IDS_MAX: u32 = 8_192;

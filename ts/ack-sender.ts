@@ -1,5 +1,6 @@
 import { type Control, controlOf, type Hello, MARK } from './acknowledgements.js';
 import { IpcError } from './errors.js';
+import { Fifo } from './fifo.js';
 import type { Outbox } from './frames.js';
 import { HeldMessages } from './held-messages.js';
 import { limits } from './limits.js';
@@ -99,6 +100,12 @@ export class AckSender {
   #quietLooks = 0;
   /** Messages that a server has read and not replied to, until it does after all. */
   readonly #unanswered = new OwedReplies(limits.unansweredIdsMax);
+  /** Looks at a server that replies, at which it had read everything. */
+  #readLooks = 0;
+  /** Up to which number it had, and at which of these looks that was seen first. */
+  readonly #reads = new Fifo<{ read: number; look: number }>();
+  #readThrough = 0;
+  #overdueThrough = 0;
   #ended = false;
   #onIdle: (() => void) | undefined;
 
@@ -379,23 +386,47 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     return isSilent;
   }
 
-  /** What such a server has read is as settled as it will be, so far as it does not reply. */
+  /**
+   * The server has read all that it was offered, which is all that can be known of messages that it
+   * does not reply to: those without an id, and those whose reply is overdue. Whoever waits for no
+   * outcome any more does not keep the place of others in the window either.
+   */
   #settleRead(): void {
     // Not what is written meanwhile: whoever is told may send the next one.
     const end = this.#unoffered;
+    const overdue = this.#peer === 'replying' ? this.#overdue(end - 1) : end;
     for (const [number, message] of this.#sent) {
       if (number >= end) break;
-      // A server that replies does so only to messages with an id.
-      if (this.#peer === 'replying' && message.id) continue;
+      if (number > overdue && message.id && !message.isAbandoned) continue;
       if (message.id) this.#unanswered.add(message.id);
       this.#finish(message)?.acknowledged('received');
     }
     this.#sendHeld();
   }
+
+  /** Up to which number replies are overdue, now that the server has read up to `read`. */
+  #overdue(read: number): number {
+    const look = ++this.#readLooks;
+    if (read > this.#readThrough) {
+      this.#readThrough = read;
+      this.#reads.push({ read, look });
+    }
+    for (
+      let first = this.#reads.peek();
+      first !== undefined && look - first.look >= REPLY_LOOKS;
+      first = this.#reads.peek()
+    ) {
+      this.#overdueThrough = first.read;
+      this.#reads.shift();
+    }
+    return this.#overdueThrough;
+  }
 }
 
 const QUIET_LOOKS = limits.helloTimeoutMs / limits.helloPollMs;
 const PATIENT_LOOKS = limits.helloPatienceMs / limits.helloPollMs;
+
+const REPLY_LOOKS = limits.legacyReplyMs / limits.helloPollMs;
 
 const SETTLED = Promise.resolve();
 

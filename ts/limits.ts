@@ -16,6 +16,7 @@ interface Limits {
   readonly legacyPollMs: number;
   readonly controlBytesMax: number;
   readonly refusalTextLengthMax: number;
+  readonly legacyReplyMs: number;
   readonly unansweredIdsMax: number;
   readonly errorTextBytesMax: number;
   readonly payloadBytesMax: number;

@@ -6,7 +6,7 @@ import { abandon, type HeldMessages } from './held-messages.js';
 export interface SendReceipt {
   /**
    * `handled`: the server's handler resolved. `received`: the server has read the message; more
-   * cannot be known of a server of the original package that sends no replies.
+   * cannot be known of a server of the original package that does not reply to it.
    */
   readonly level: SocketLevel;
 }
