@@ -6,6 +6,7 @@ import { runInNewContext } from 'node:vm';
 import { AckSender } from '../dist/ack-sender.js';
 import { abandon } from '../dist/held-messages.js';
 import { limits } from '../dist/limits.js';
+import { OwedReplies } from '../dist/owed-replies.js';
 
 /** A sender whose frames go into a list when the test flushes, and the messages that it was given. */
 function rig(options) {
@@ -27,6 +28,7 @@ function rig(options) {
     progress: () => null,
     heldLengthMax: 1_000_000,
     wasGreeted: false,
+    owedToPlain: new OwedReplies(100),
     ...options,
   });
   /** Sends a message; its outcome is told under its id. */
@@ -388,4 +390,58 @@ test('what nobody waits for and an old server has read leaves the window', (t) =
   assert.equal(frames.at(-1), 'held');
   acks.takeReply({ id: 'held', success: true });
   assert.deepEqual([outcomes.get('held'), acks.size], ['handled', 0]);
+});
+
+test('a message whose id is under way waits until replies are not what counts', (t) => {
+  const { acks, flush, frames, outcomes, send, take } = watched(t);
+  send('x', { text: 'one' });
+  send('x', { text: 'two' });
+  send('y');
+  flush();
+  assert.deepEqual(frames, ['one']);
+  acks.takeReply({ id: 'x', success: true });
+  flush();
+  assert.deepEqual(frames, ['one', 'two', 'y']);
+  send('y');
+  take({ hello: { window: 8 } });
+  flush();
+  assert.deepEqual(frames, ['one', 'two', 'y', 'y']);
+  take({ through: 4 });
+  assert.deepEqual([outcomes.size, acks.size], [2, 0]);
+});
+
+test('replies to messages with the same id are counted where a silent server has them', (t) => {
+  const { acks, flush, look, outcomes, send } = watched(t);
+  silenced({ flush, look, send });
+  const told = [];
+  const acknowledged = (level) => told.push(level);
+  send('go');
+  flush();
+  for (const text of ['one', 'two', 'three']) send('x', { text, acknowledged });
+  look(1);
+  flush();
+  // It replies after all, to the first, the second and the third.
+  for (const expected of [[], [], ['handled']]) {
+    acks.takeReply({ id: 'x', success: true });
+    assert.deepEqual(told, expected);
+  }
+  look(REPLY_LOOKS + 1);
+  assert.deepEqual(told, ['handled', 'received', 'received']);
+  assert.equal(outcomes.get('go'), 'received');
+});
+
+test('the reply to a plain message acknowledges no other with its id', (t) => {
+  const owedToPlain = new OwedReplies(100);
+  owedToPlain.add('x');
+  const { acks, flush, outcomes, send } = watched(t, { owedToPlain });
+  send('x');
+  flush();
+  acks.sentPlain('x');
+  acks.sentPlain(undefined);
+  for (const _ of ['before it', 'behind it']) {
+    assert.equal(acks.takeReply({ id: 'x', success: true }), false);
+    assert.equal(outcomes.size, 0);
+  }
+  acks.takeReply({ id: 'x', success: true });
+  assert.deepEqual([...outcomes], [['x', 'handled']]);
 });

@@ -1,6 +1,7 @@
 // What the client makes of servers that reply late, twice, oddly or not at all, and of their frames.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { UnixSocketClient } from '../features/unix-socket/index.js';
 import { paths, publisherOf, stored } from './support/hybrid.mjs';
 import { collect, connected, folder, frame, json, plainServer, until } from './support/socket.mjs';
 
@@ -168,4 +169,52 @@ test('a publisher stores what a server has read that greeted it before and is si
     stored(where).map(({ id }) => id),
     ['b'],
   );
+});
+
+test('of two messages with the same id each has the reply to itself', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const answers = new Map();
+  await serverOf(t, path, ({ id, v }, reply) => {
+    answers.set(v, (success) => reply(json({ id, success, error: v })));
+  });
+  const { client } = await connected(t, { socketPath: path });
+  const a = client.send({ id: 'BTC', v: 'a' }, { ack: true });
+  const b = client.send({ id: 'BTC', v: 'b' }, { ack: true });
+  await until(() => answers.has('a'), 'the first');
+  answers.get('a')(true);
+  assert.deepEqual(await a, { level: 'handled' });
+  await until(() => answers.has('b'), 'the second');
+  answers.get('b')(false);
+  await assert.rejects(b, { code: 'ERR_IPC_REFUSED', message: /b$/ });
+});
+
+test('a reply to a plain message is not the acknowledgement of another with its id', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const answers = new Map();
+  await serverOf(t, path, ({ id, v }, reply) => {
+    answers.set(v, () => reply(json({ id, v })));
+  });
+  const { client, messages } = await connected(t, { socketPath: path });
+  await client.send({ id: 'BTC', v: 'answered' });
+  await client.send({ id: 'BTC', v: 'plain' });
+  await until(() => answers.size === 2, 'the plain ones');
+  answers.get('answered')();
+  await until(() => messages.length === 1, 'the reply to the first');
+  const sent = client.send({ id: 'BTC', v: 'sent' }, { ack: true }).then(() => messages.length);
+  await until(() => answers.size === 3, 'the other');
+  answers.get('plain')();
+  await until(() => messages.length === 2, 'the reply to the second');
+  answers.get('sent')();
+  assert.equal(await sent, 3);
+});
+
+test('replies that nobody listened to were those to the plain messages before', async (t) => {
+  const path = folder(t)('ipc.sock');
+  await serverOf(t, path, ({ id }, reply) => reply(json({ id })));
+  const client = new UnixSocketClient({ socketPath: path, reconnect: false });
+  t.after(() => client.disconnect());
+  await client.connect();
+  for (const id of ['BTC', 'ETH', 'BTC']) await client.send({ id });
+  await until(() => client.stats().messagesReceived === 3, 'the replies');
+  assert.deepEqual(await client.send({ id: 'BTC' }, { ack: true }), { level: 'handled' });
 });

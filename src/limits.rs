@@ -106,7 +106,8 @@ limits! {
     pub const LEGACY_REPLY_MS: u32 = 5_000;
 
     /// Messages of a connection that such a server has read and not replied to, by whose late reply it
-    /// is recognised as one that does reply, at least.
+    /// is recognised as one that does reply, at least; and plain messages whose replies are told from
+    /// those to acknowledged ones with the same id.
     pub const UNANSWERED_IDS_MAX: u32 = 8_192;
 
     /// Milliseconds that `client.send(message, { ack: true })` waits for the acknowledgement.

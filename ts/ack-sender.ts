@@ -53,6 +53,8 @@ export interface AckSenderOptions {
   heldLengthMax: number;
   /** The server has acknowledged on an earlier connection. */
   wasGreeted: boolean;
+  /** Replies to plain messages that may still come. */
+  owedToPlain: OwedReplies;
 }
 
 /**
@@ -98,6 +100,7 @@ export class AckSender {
   #looks = 0;
   /** How often also nothing else had come from it. */
   #quietLooks = 0;
+  readonly #owedToPlain: OwedReplies;
   /** Messages that a server has read and not replied to, until it does after all. */
   readonly #unanswered = new OwedReplies(limits.unansweredIdsMax);
   /** Looks at a server that replies, at which it had read everything. */
@@ -109,11 +112,13 @@ export class AckSender {
   #ended = false;
   #onIdle: (() => void) | undefined;
 
-  constructor(outbox: Outbox, { progress, heldLengthMax, wasGreeted }: AckSenderOptions) {
+  constructor(outbox: Outbox, options: AckSenderOptions) {
+    const { progress, heldLengthMax, wasGreeted, owedToPlain } = options;
     this.#outbox = outbox;
     this.#heldLengthMax = heldLengthMax;
     this.#progress = progress;
     this.#isPatient = wasGreeted;
+    this.#owedToPlain = owedToPlain;
     outbox.onFlush = (error) => this.#offered(error);
   }
 
@@ -179,6 +184,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     } catch (error) {
       // No old server makes one. Its messages are not handled because their bytes were read.
       this.#acknowledges();
+      this.#sendHeld();
       throw error;
     }
     if (control === undefined) return false;
@@ -189,11 +195,18 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     return true;
   }
 
+  /** A plain message with this id is sent, to which an old server may reply too. */
+  sentPlain(id: unknown): void {
+    if (id && this.#peer !== 'acknowledging') this.#owedToPlain.add(id);
+  }
+
   /** Takes a reply, which is all that an old server says. False if it is none of ours. */
   takeReply(reply: unknown): boolean {
     if (this.#peer === 'acknowledging') return false;
     if (typeof reply !== 'object' || reply === null) return false;
     const { id, success, error } = reply as Record<string, unknown>;
+    // Of a server of either kind, which may have read that one long before the first of ours.
+    if (this.#owedToPlain.take(id)) return false;
     if (this.#unanswered.take(id)) {
       // It only took its time. From here on its replies are waited for.
       this.#peer = 'replying';
@@ -229,10 +242,12 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     this.#onIdle?.();
   }
 
-  #hasRoom({ length }: Unacknowledged): boolean {
+  #hasRoom({ length, id }: Unacknowledged): boolean {
     if (this.#sent.size === 0) return true;
     // What such a server has read is known only when it has read everything.
     if (this.#peer === 'silent') return false;
+    // The reply to one of two with the same id would be taken for the reply to the other.
+    if (this.#byId.size > 0 && this.#byId.has(id)) return false;
     return this.#sent.size < this.#window && this.#sentLength + length <= limits.ackWindowLength;
   }
 
@@ -253,11 +268,17 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     this.#sent.set(message.number, message);
     this.#sentLength += message.length;
     if (this.#peer !== 'acknowledging') {
-      if (message.id) this.#byId.set(message.id, message);
+      if (message.id) this.#expectReply(message);
       this.#watch();
     }
     this.#outbox.post(message.text + MARK);
     this.#outbox.hasten();
+  }
+
+  /** A server that was silent so far gets messages with the same id too, whose replies are counted. */
+  #expectReply(message: Unacknowledged): void {
+    if (this.#byId.has(message.id)) this.#unanswered.add(message.id);
+    this.#byId.set(message.id, message);
   }
 
   /** The outbox has offered everything to the kernel. */
@@ -289,6 +310,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     this.#peer = 'acknowledging';
     this.#byId.clear();
     this.#unanswered.clear();
+    this.#owedToPlain.clear();
     clearTimeout(this.#timer);
     this.#timer = undefined;
   }
@@ -398,7 +420,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     for (const [number, message] of this.#sent) {
       if (number >= end) break;
       if (number > overdue && message.id && !message.isAbandoned) continue;
-      if (message.id) this.#unanswered.add(message.id);
+      if (this.#byId.get(message.id) === message) this.#unanswered.add(message.id);
       this.#finish(message)?.acknowledged('received');
     }
     this.#sendHeld();

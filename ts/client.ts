@@ -8,6 +8,7 @@ import { MalformedFrame, Outbox, parseBatch, stringify } from './frames.js';
 import { limits } from './limits.js';
 import type { NativeClientOptions } from './native.js';
 import { DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
+import { idOf, PlainIds } from './plain-ids.js';
 import { Requests } from './requests.js';
 import { idText, Send, type SendReceipt } from './send.js';
 import type { AbortSignalLike, DeadlineOptions, IPCMessage } from './types.js';
@@ -143,6 +144,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
   #acks: AckSender | undefined;
   /** The server at this path has acknowledged on an earlier connection. */
   #wasGreeted = false;
+  #plainIds = new PlainIds();
   readonly #requests = new Requests();
   /** Counts calls of `disconnect()`: a request does not connect again after one. */
   #life = 0;
@@ -264,6 +266,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     try {
       const text = stringify(message, this.#maxFrameBytes);
       const sent = outbox.send(text);
+      (this.#acks ?? this.#plainIds).sentPlain(idOf(message));
       pace(outbox, text.length);
       return sent;
     } catch (error) {
@@ -279,7 +282,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     const acks = this[ackSender]();
     if (acks === undefined) throw notConnected();
     const text = stringify(message, this.#maxFrameBytes - MARK.length);
-    const id = typeof message === 'object' ? (message as { id?: unknown } | null)?.id : undefined;
+    const id = idOf(message);
     if (!acks.admits(text)) {
       throw new DeliveryError(
         'ERR_IPC_FRAME_TOO_LARGE',
@@ -303,9 +306,17 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
         progress: () => nativeHub().progress(key),
         heldLengthMax: this.#options.maxOutboundBytes ?? limits.clientOutboundBytesMax,
         wasGreeted: this.#wasGreeted,
+        owedToPlain: this.#plainIds.owed(this.#plainReplies(key)),
       });
     }
     return this.#acks;
+  }
+
+  /** Frames of the connection that were no replies to requests: as long as nothing is acknowledged on
+   * it, they can only be replies to plain messages. */
+  #plainReplies(key: number): number {
+    const frames = nativeHub().progress(key)?.frames ?? 0;
+    return Math.max(0, frames - this.#requests.replies);
   }
 
   /**
@@ -548,6 +559,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       this.#reconnects = this.#options.reconnectDelayMs !== -1;
       this.#keepAlive.active = true;
       this.#requests.restart();
+      this.#plainIds = new PlainIds();
       this.#outbox = new Outbox((frames) => {
         try {
           return nativeHub().write(key, frames);

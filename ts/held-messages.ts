@@ -28,12 +28,13 @@ export class HeldMessages {
 
   /** The first that somebody waits for, left where it is. */
   peek(): Unacknowledged | undefined {
-    for (let first = this.#fifo.peek(); first !== undefined; first = this.#fifo.peek()) {
-      if (!first.isAbandoned) return first;
+    let first = this.#fifo.peek();
+    while (first?.isAbandoned) {
       this.#fifo.shift();
       this.#abandoned--;
+      first = this.#fifo.peek();
     }
-    return undefined;
+    return first;
   }
 
   shift(): Unacknowledged | undefined {

@@ -76,6 +76,8 @@ export interface NativeProgress {
   unseen: number;
   /** What was received since the connection was made. */
   received: number;
+  /** How many frames that was. */
+  frames: number;
 }
 
 export interface NativeClientStats {

@@ -86,6 +86,8 @@ export class Requests {
   #onIdle: (() => void) | undefined;
   /** Replies that came when nobody waited for them any more. */
   late = 0;
+  /** Replies on this connection, the late ones included. */
+  replies = 0;
 
   /** Requests under way. */
   get size(): number {
@@ -195,6 +197,7 @@ export class Requests {
     if (id === undefined) return false;
     const waiting = this.#waiting.get(id);
     if (waiting !== undefined) {
+      this.replies++;
       this.#end(waiting);
       waiting.resolve(message);
       return true;
@@ -202,6 +205,7 @@ export class Requests {
     // One reply per request that was given up: what comes beyond is for somebody else, such as an
     // acknowledged message under the same id.
     if (!this.#given.take(id)) return false;
+    this.replies++;
     this.late++;
     return true;
   }
@@ -214,6 +218,7 @@ export class Requests {
   /** There is a new connection, on which no reply to what was sent before can come. */
   restart(): void {
     this.#given.clear();
+    this.replies = 0;
   }
 
   /** Resolves when no request is under way. */

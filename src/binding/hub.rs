@@ -94,13 +94,14 @@ pub struct NativeServerStats {
     pub stalled_connections: u32,
 }
 
-/// How far a client and its server have read each other, in bytes.
+/// How far a client and its server have read each other, in bytes and, at last, in frames.
 #[napi(object)]
 pub struct NativeProgress {
     pub unread: f64,
     pub read_at_least: f64,
     pub unseen: f64,
     pub received: f64,
+    pub frames: f64,
 }
 
 /// Counters of a client.
@@ -296,6 +297,7 @@ impl NativeHub {
             read_at_least: progress.read_at_least as f64,
             unseen: progress.unseen as f64,
             received: progress.received as f64,
+            frames: progress.frames as f64,
         }))
     }
 

@@ -68,6 +68,8 @@ pub struct Progress {
     pub unseen: u64,
     /// Bytes received since the connection was made.
     pub received: u64,
+    /// Complete frames among them that were taken.
+    pub frames: u64,
 }
 
 /// An established connection.
@@ -183,6 +185,7 @@ impl Link {
             read_at_least: self.written.cast_signed() - held.cast_signed(),
             unseen: arrived + (self.inbound.len() - self.begin) as u64,
             received: self.received,
+            frames: self.frames,
         })
     }
 
