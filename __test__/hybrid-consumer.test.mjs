@@ -134,6 +134,47 @@ test('concurrency is shared by the channels', async (t) => {
   assert.equal(seen.length, 8);
 });
 
+test('a handler that never ends takes one place of the queue and no more', async (t) => {
+  const where = paths(t);
+  const queue = queueOf(t, where);
+  const ids = Array.from({ length: 200 }, (_, n) => `m${n}`);
+  queue.enqueueMany([message('hangs'), ...ids.map((id) => message(id))]);
+  const never = deferred();
+  const { consumer, seen, events } = await consumerOf(t, where, ({ id }) =>
+    id === 'hangs' ? never.promise : undefined,
+  );
+  await until(() => queue.stats().processed === 200, 'the others');
+  queue.enqueue(message('later'));
+  await until(() => queue.stats().processed === 201, 'what came later');
+  assert.deepEqual([consumer.stats().inFlight, queue.stats().claimed], [1, 1]);
+  assert.deepEqual([seen.length, events.length], [202, 0]);
+  never.resolve();
+});
+
+test('copies in the queue that wait for the ones by the socket take no place', async (t) => {
+  const where = paths(t);
+  const queue = queueOf(t, where);
+  const ids = ['s0', 's1', 's2', 's3', 's4'];
+  const doors = new Map(ids.map((id) => [id, deferred()]));
+  const { consumer, seen } = await consumerOf(t, where, ({ id }) => doors.get(id)?.promise, {
+    concurrency: 2,
+  });
+  const { client } = await connected(t, where);
+  const sent = ids.map((id) => client.send(message(id), acknowledged));
+  await until(() => consumer.stats().waiting === 3, 'the messages of the socket to wait');
+  queue.enqueueMany([...ids.map((id) => message(id)), message('q', { timestamp: 2 })]);
+  await until(() => consumer.stats().waiting === 4, 'the one of the queue to wait with them');
+  doors.get('s0').resolve();
+  await until(() => seen.length === 3, 'a turn');
+  doors.get('s1').resolve();
+  await until(() => seen.some(([id]) => id === 'q'), 'the turn of the queue');
+  assert.ok(consumer.stats().waiting > 0, 'others of the socket still wait');
+  for (const door of doors.values()) door.resolve();
+  await Promise.all(sent);
+  await until(() => queue.stats().processed === 6, 'all rows to be processed');
+  assert.equal(seen.length, 6);
+});
+
 test('concurrency 1 keeps the order of each channel', async (t) => {
   const where = paths(t);
   const ids = (prefix) => Array.from({ length: 30 }, (_, n) => `${prefix}${n}`);

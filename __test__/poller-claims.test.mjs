@@ -5,6 +5,7 @@ import {
   advance,
   calls,
   deferred,
+  fakeQueue,
   fakeTimers,
   firsts,
   idsOf,
@@ -341,4 +342,154 @@ describe("polling the package's own queue", () => {
     assert.equal(onMessage.mock.callCount(), 101);
     assert.deepEqual(calls(own.source.claim).at(-1), [1, limits.leaseMs]);
   });
+});
+
+describe('handlers that take their time', () => {
+  /** A handler whose messages wait until they are let through; `seen` has all that began. */
+  function waiting(ids) {
+    const doors = new Map(ids.map((id) => [id, deferred()]));
+    const seen = [];
+    const onMessage = ({ id }) => {
+      seen.push(id);
+      return doors.get(id)?.promise;
+    };
+    return { doors, seen, onMessage };
+  }
+
+  test('keep one place each, and nobody waits for them', async () => {
+    const own = ownQueue(messages(120));
+    const { doors, seen, onMessage } = waiting(['m1', 'm50']);
+    const drained = mock.fn();
+    const { poller, errors } = makePoller({
+      queue: own.queue,
+      batchSize: 10,
+      concurrency: 3,
+      onMessage,
+    });
+    poller.on('drained', drained);
+    await poller.start();
+    await settle(120);
+    assert.deepEqual(
+      seen,
+      messages(120).map(({ id }) => id),
+    );
+    await advance(limits.settleDelayMs);
+    assert.deepEqual(idsOf([...own.claimed.values()]), ['m1', 'm50']);
+    assert.ok(own.source.settle.mock.callCount() <= own.source.claim.mock.callCount() + 2);
+    assert.equal(drained.mock.callCount(), 0, 'something is still being done');
+    // What comes meanwhile is noticed by the doorbell, and without it by the interval.
+    own.pending.push(message('rung'));
+    own.source.ring();
+    await settle();
+    own.pending.push(message('polled'));
+    await advance(1000);
+    assert.deepEqual(seen.slice(120), ['rung', 'polled']);
+    for (const door of doors.values()) door.resolve();
+    await settle();
+    assert.deepEqual(calls(drained), [[122]]);
+    assert.equal(own.claimed.size, 0);
+    assert.deepEqual(errors, []);
+  });
+
+  test('that have all the places stop the claims until one is free', async () => {
+    const own = ownQueue(messages(4));
+    const { doors, seen, onMessage } = waiting(['m1', 'm2', 'm3', 'm4']);
+    makePoller({ queue: own.queue, batchSize: 2, concurrency: 2, onMessage }).poller.start();
+    await settle();
+    await advance(5000, 1000);
+    assert.deepEqual(seen, ['m1', 'm2']);
+    assert.equal(own.source.claim.mock.callCount(), 2, 'one batch and the one ahead');
+    doors.get('m2').resolve();
+    await settle();
+    assert.deepEqual(seen, ['m1', 'm2', 'm3']);
+  });
+
+  test('are waited for by stop, also between two polls', async () => {
+    const own = ownQueue(messages(3));
+    const { doors, onMessage } = waiting(['m1']);
+    const { poller } = makePoller({ queue: own.queue, concurrency: 2, onMessage });
+    await poller.start();
+    await settle();
+    const stopped = poller.stop();
+    assert.equal(await isSettled(stopped), false);
+    doors.get('m1').resolve();
+    await stopped;
+    assert.deepEqual([own.claimed.size, own.pending.length], [0, 0]);
+  });
+
+  test('may also be the one that tries whether handlers work again', async () => {
+    const own = ownQueue(messages(104), { maxAttempts: 10 });
+    const never = deferred();
+    const seen = [];
+    let isDown = true;
+    await started({
+      queue: own.queue,
+      batchSize: 10,
+      concurrency: 3,
+      onMessage: ({ id }) => {
+        seen.push(id);
+        if (seen.length === 1 || seen.length === 102) return never.promise;
+        if (isDown) throw new Error('down');
+      },
+    });
+    await settle(120);
+    assert.equal(seen.length, 101, 'one that runs, and a hundred failures in a row');
+    isDown = false;
+    await advance(1000);
+    assert.equal(seen.length, 102);
+    await advance(999);
+    assert.equal(seen.length, 102, 'one is tried at a time');
+    await advance(1);
+    await settle(120);
+    await advance(limits.settleDelayMs);
+    assert.deepEqual(idsOf([...own.claimed.values()]), [seen[0], seen[101]]);
+    assert.equal(own.pending.length, 0);
+  });
+
+  test('what cannot be settled beside them is settled soon, however long the interval', async () => {
+    const own = ownQueue(messages(2));
+    const { settle: settleClaims } = own.source;
+    let broken = true;
+    own.source.settle = mock.fn(async (settled) => {
+      if (broken) throw new Error('SQLITE_BUSY');
+      return settleClaims(settled);
+    });
+    const { doors, seen, onMessage } = waiting(['m1', 'm2']);
+    const { errors } = await started({ queue: own.queue, concurrency: 3, onMessage });
+    await settle();
+    doors.get('m2').resolve();
+    await settle();
+    await advance(limits.settleDelayMs);
+    assert.deepEqual(
+      errors.map(({ phase }) => phase),
+      ['settle'],
+    );
+    broken = false;
+    own.pending.push(message('next'));
+    await advance(1000);
+    await advance(limits.settleDelayMs);
+    assert.deepEqual(idsOf([...own.claimed.values()]), ['m1']);
+    assert.deepEqual(seen, ['m1', 'm2', 'next']);
+  });
+
+  test('of a queue without claims stop nothing either', async () => {
+    const queue = fakeQueue(messages(5));
+    const { seen, onMessage } = waiting(['m1']);
+    await started({ queue, batchSize: 2, concurrency: 2, onMessage });
+    await settle();
+    assert.deepEqual(seen, ['m1', 'm2', 'm3', 'm4', 'm5']);
+    queue.rows.push(message('later'));
+    await advance(1000);
+    assert.equal(seen.at(-1), 'later');
+    assert.deepEqual(
+      queue.rows.map(({ id }) => id),
+      ['m1'],
+    );
+  });
+
+  async function started(options) {
+    const made = makePoller(options);
+    await made.poller.start();
+    return made;
+  }
 });

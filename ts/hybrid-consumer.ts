@@ -13,10 +13,11 @@ import {
   MessageIntake,
   Refusal,
 } from './message-intake.js';
-import type { Claimed, PollableQueue } from './message-source.js';
+import type { PollableQueue } from './message-source.js';
 import { callable, DELAY_MS_MAX, object, oneOf, text, wholeNumber } from './options.js';
 import { NotHandled } from './poll-loop.js';
 import {
+  type ClaimHandler,
   type DeadLetterInfo,
   onClaim,
   type PollerPhase,
@@ -53,7 +54,10 @@ export interface HybridConsumerConfig
   dbPath: string;
   /** Called for each message. Without it the consumer is iterated over. */
   onMessage?: HybridMessageHandler | undefined;
-  /** Handlers that run at once, for both channels together. Default 64; 1 keeps their order. */
+  /**
+   * Handlers that run at once, for both channels together. Default 64; 1 keeps their order. A
+   * handler that takes its time keeps its own place, and the others go on without it.
+   */
   concurrency?: number | undefined;
   /**
    * How copies of a message are recognised by its `id`. `memory` (default): by this process;
@@ -81,7 +85,7 @@ export interface HybridConsumerEvents {
   duplicate: [message: IPCMessage, info: MessageInfo];
   /** A message failed `maxAttempts` times in the queue, and is a dead letter now. */
   deadLetter: [message: QueueMessage, info: DeadLetterInfo];
-  /** Nothing is due in the queue any more; `handled` deliveries were. */
+  /** Nothing is due in the queue any more, and none is being handled; `handled` deliveries were. */
   drained: [handled: number];
   /**
    * Something failed, and the consumer goes on. `error` is what was thrown, whatever that is.
@@ -343,8 +347,8 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
     server.on('connection', (connection) => this.tell('connection', connection));
     server.on('disconnect', (connection, error) => this.tell('disconnect', connection, error));
     server.on('error', (error) => this.#failed(error, { via: 'socket', phase: 'connection' }));
-    const poller = this.#newPoller(queue, ({ message, attempt }) =>
-      intake.take(message, { via: 'queue', attempt }),
+    const poller = this.#newPoller(queue, ({ message, attempt }, park) =>
+      intake.take(message, { via: 'queue', attempt }, park),
     );
     poller.on('drained', (handled) => this.tell('drained', handled));
     poller.on('deadLetter', (message, { attempts, error }) => {
@@ -392,7 +396,7 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
     });
   }
 
-  #newPoller(queue: PollableQueue, handle: (claim: Claimed) => unknown): SQLiteQueuePoller {
+  #newPoller(queue: PollableQueue, handle: ClaimHandler): SQLiteQueuePoller {
     const { pollInterval, batchSize, maxAttempts, retryDelayMs, leaseMs } = this.#config;
     const { cleanupIntervalMs, retentionHours } = this.#config;
     return new SQLiteQueuePoller({

@@ -151,9 +151,10 @@ export class MessageIntake {
 
   /**
    * Handles a message, unless a copy of it was handled. Returns or resolves when that is done;
-   * throws or rejects, with a {@link Refusal} or with `NotHandled`, when it has to come again.
+   * throws or rejects, with a {@link Refusal} or with `NotHandled`, when it has to come again. Calls
+   * `waits` first if it has to wait for the outcome of another copy, which needs no handler.
    */
-  take(message: unknown, info: MessageInfo): void | Promise<void> {
+  take(message: unknown, info: MessageInfo, waits?: () => void): void | Promise<void> {
     if (!this.#admits(info)) throw new NotHandled();
     const id = idOf(message);
     if (id === undefined) return this.#admit(new Job(this, message, info, undefined, undefined));
@@ -161,7 +162,10 @@ export class MessageIntake {
     const job = new Job(this, message, info, id, key);
     if (this.#gate.knows(key) || this.#log?.owes(id)) return this.#dropKnown(job, id);
     const flight = this.#gate.flightOf(key);
-    if (flight !== undefined) return DuplicateGate.outcomeOf(flight).then(() => this.#drop(job));
+    if (flight !== undefined) {
+      waits?.();
+      return DuplicateGate.outcomeOf(flight).then(() => this.#drop(job));
+    }
     return this.#log === undefined ? this.#admit(job) : this.#lookUp(this.#log, job, id, key);
   }
 

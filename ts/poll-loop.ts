@@ -26,6 +26,7 @@ export class NotHandled extends IpcError {
 
 /** The poller as its loop sees it: the handler, which may throw, and whom to tell, which do not. */
 export interface PollLoopHost {
+  /** May call `loop.park(claim)`, before it returns. */
   handle(claim: Claimed, loop: PollLoop): unknown;
   succeeded(): void;
   failed(error: unknown, phase: PollerPhase, message?: QueueMessage): void;
@@ -59,6 +60,10 @@ interface Ahead {
 /**
  * One life of a poller, from `start()` to `stop()`: polls, drains, waits, and polls again.
  *
+ * A cycle claims messages and starts their handlers as long as there are places for them. It ends
+ * when the source has no more; handlers that still run then keep their places in the next cycles,
+ * so that one that takes its time, or never ends, stops nothing but itself.
+ *
  * Invariants:
  * - At most one cycle runs at a time, and between two cycles exactly one timer is pending.
  * - After `halt()` no handler is started, and every claim whose handler never started is released.
@@ -90,7 +95,14 @@ export class PollLoop {
   #rung = false;
 
   #unstarted: Claimed[] = [];
+  /** Messages whose handlers run. */
   readonly #inHand = new Set<Claimed>();
+  /** Of these, the ones that wait for another copy and take no place. */
+  readonly #parked = new Set<Claimed>();
+  /** Places that are taken: lanes that run. */
+  #lanes = 0;
+  /** Wakes the cycle that waits for a place or for an outcome. */
+  #wake: (() => void) | undefined;
   #ahead: Ahead | undefined;
   #discarding: Promise<unknown> | undefined;
   #outbox = emptyOutbox();
@@ -104,6 +116,10 @@ export class PollLoop {
   #cleaned = false;
   #cleanupDueAt: number;
   #drainedOnce = false;
+  /** Deliveries of this cycle, and of those whose handlers it found running. */
+  #delivered = 0;
+  /** The last poll left nothing; to be told when the handlers that run have ended. */
+  #owesDrained = false;
 
   /** Polls that failed one after the other. */
   #faults = 0;
@@ -113,6 +129,7 @@ export class PollLoop {
   readonly #failedInRow = new Set<string>();
   /** Pauses since a handler last succeeded. */
   #pauses = 0;
+  /** From the failure that leads to a pause until its end. */
   #pausing = false;
 
   #turnStartedAt = 0;
@@ -148,6 +165,14 @@ export class PollLoop {
     return this.#inHand.has(claim);
   }
 
+  /**
+   * The message of this handler waits for the outcome of another copy: until it has it, it takes
+   * no place that another handler could have.
+   */
+  park(claim: Claimed): void {
+    this.#parked.add(claim);
+  }
+
   /** Polls at once, or when the loop before this one is out of the way. */
   begin(previous: Promise<void> | undefined): void {
     try {
@@ -172,10 +197,11 @@ export class PollLoop {
     this.#muteDoorbell();
     this.#release(this.#unstarted.splice(0));
     this.#dropAhead();
+    this.#wake?.();
     if (this.#cycling) return;
     this.#cancelPoll?.();
     this.#cancelPoll = undefined;
-    void this.#windDown();
+    if (this.#isIdle) void this.#windDown();
   }
 
   /** Nobody waits for the handlers any more: nothing of this loop keeps the process alive. */
@@ -201,11 +227,23 @@ export class PollLoop {
 
   // --- polling ---------------------------------------------------------------------------------
 
+  /** Whether no handler runs. */
+  get #isIdle(): boolean {
+    return this.#lanes === 0 && this.#inHand.size === 0;
+  }
+
+  /** Whether messages may be claimed and handlers started. */
+  get #goesOn(): boolean {
+    return this.#active && !this.#pausing && !this.#settleFailed;
+  }
+
   async #cycle(): Promise<void> {
     this.#cycling = true;
     this.#dozing = false;
+    this.#pausing = false;
+    this.#owesDrained = false;
+    if (this.#isIdle) this.#delivered = 0;
     this.#beginTurn();
-    let handled = 0;
     let drained = false;
     let faulty = false;
     try {
@@ -213,10 +251,11 @@ export class PollLoop {
         this.#settleFailed = false;
         await this.#settleAll();
       }
-      faulty = this.#settleFailed;
       this.#rung = false;
-      if (this.#active && !faulty) this.#source.drainStarted?.();
-      while (this.#active && !this.#pausing && !faulty) {
+      if (this.#goesOn) this.#source.drainStarted?.();
+      // Handlers of earlier cycles may have all the places.
+      while (this.#isFull) await this.#change();
+      while (this.#goesOn) {
         // After a pause one message shows whether handlers work again, at the price of one attempt.
         const limit = this.#pauses > 0 ? 1 : this.#options.batchSize;
         const claiming = this.#takeAhead() ?? this.#source.claim(limit, this.#options.leaseMs);
@@ -229,7 +268,7 @@ export class PollLoop {
         }
         // Counted now, because handling empties the array.
         const count = claims.length;
-        handled += count;
+        this.#delivered += count;
         if (count > 0) {
           if (count >= limit && this.#source.leases && this.#pauses === 0) this.#claimAhead(limit);
           await this.#handleBatch(claims);
@@ -242,7 +281,6 @@ export class PollLoop {
         // With the next batch already claimed, settling this one and handling that one overlap:
         // the source serves them in order, so that what waits to be settled stays bounded.
         if (this.#ahead === undefined && this.#hasUnsettled()) await this.#settleAll();
-        faulty = this.#settleFailed;
         if (this.#isTurnOver()) await this.#yieldTurn();
       }
     } catch (error) {
@@ -250,47 +288,68 @@ export class PollLoop {
       this.#host.failed(error, 'claim');
     }
     this.#dropAhead();
-    if (this.#hasUnsettled() && !this.#settleFailed) {
-      await this.#settleAll();
-      faulty ||= this.#settleFailed;
-    }
-    this.#endCycle(handled, drained, faulty);
+    if (this.#hasUnsettled() && !this.#settleFailed) await this.#settleAll();
+    this.#endCycle(drained, faulty || this.#settleFailed);
   }
 
-  #endCycle(handled: number, drained: boolean, faulty: boolean): void {
+  #endCycle(drained: boolean, faulty: boolean): void {
     this.#cycling = false;
     if (!this.#active) {
-      void this.#windDown();
+      if (this.#isIdle) void this.#windDown();
       return;
     }
-    if (!this.#hasUnsettled()) {
+    if (this.#isIdle && !this.#hasUnsettled()) {
       this.#cancelPulse?.();
       this.#cancelPulse = undefined;
     }
     if (drained && !faulty) {
-      if (!this.#cleaned) this.#cleanup();
-      if (handled > 0 || !this.#drainedOnce) this.#host.drained(handled);
-      this.#drainedOnce = true;
+      this.#owesDrained = !this.#isIdle;
+      if (!this.#owesDrained) this.#tellDrained();
       // A listener may have stopped the poller.
       if (!this.#active) return;
     }
-    const { pollIntervalMs, retryDelayMs } = this.#options;
     if (faulty) {
-      const longestMs = Math.max(pollIntervalMs, limits.pauseMsMax);
-      this.#pollAfter(Math.min(pollIntervalMs * 2 ** this.#faults, longestMs), false);
-      this.#faults += 1;
-      this.#failedPolls = this.#faults;
+      this.#pollAfterFault();
       return;
     }
     this.#faults = 0;
     if (this.#pausing) {
-      this.#pausing = false;
-      this.#pollAfter(Math.min(retryDelayMs * 2 ** (this.#pauses - 1), limits.pauseMsMax), false);
+      this.#pollAfter(this.#pauseMs, false);
     } else if (this.#rung) {
       void this.#cycle();
     } else {
-      this.#pollAfter(pollIntervalMs, true);
+      this.#pollAfter(this.#options.pollIntervalMs, true);
     }
+  }
+
+  /** The last handler has ended after the cycle that found nothing more to claim. */
+  async #rest(): Promise<void> {
+    this.#cycling = true;
+    this.#dozing = false;
+    this.#cancelPoll?.();
+    this.#cancelPoll = undefined;
+    if (this.#hasUnsettled() && !this.#settleFailed) await this.#settleAll();
+    this.#endCycle(true, this.#settleFailed);
+  }
+
+  #tellDrained(): void {
+    const delivered = this.#delivered;
+    this.#delivered = 0;
+    if (!this.#cleaned) this.#cleanup();
+    if (delivered > 0 || !this.#drainedOnce) this.#host.drained(delivered);
+    this.#drainedOnce = true;
+  }
+
+  get #pauseMs(): number {
+    return Math.min(this.#options.retryDelayMs * 2 ** (this.#pauses - 1), limits.pauseMsMax);
+  }
+
+  #pollAfterFault(): void {
+    const { pollIntervalMs } = this.#options;
+    const longestMs = Math.max(pollIntervalMs, limits.pauseMsMax);
+    this.#pollAfter(Math.min(pollIntervalMs * 2 ** this.#faults, longestMs), false);
+    this.#faults += 1;
+    this.#failedPolls = this.#faults;
   }
 
   #pollAfter(delayMs: number, dozing: boolean): void {
@@ -347,43 +406,104 @@ export class PollLoop {
 
   // --- handling --------------------------------------------------------------------------------
 
+  get #hasPlace(): boolean {
+    return this.#lanes < this.#options.concurrency;
+  }
+
+  /** Whether there is a message without a place, or none for the next one that is claimed. */
+  get #isFull(): boolean {
+    return this.#goesOn && !(this.#unstarted.length === 0 && this.#hasPlace);
+  }
+
+  /** Resolves when all handlers of the batch are started and there is a place for another one. */
   async #handleBatch(claims: Claimed[]): Promise<void> {
+    const first = claims[0] as Claimed;
     this.#unstarted = claims;
     this.#keepPulse();
-    const lanes = Math.min(this.#options.concurrency, claims.length);
-    if (lanes === 1) await this.#lane();
-    else await Promise.all(Array.from({ length: lanes }, () => this.#lane()));
+    while (this.#unstarted.length > 0 && this.#hasPlace && this.#goesOn) void this.#lane();
+    while (this.#isFull) await this.#change();
+    if (this.#pauses > 0 && this.#inHand.has(first)) await this.#untilTried(first);
     // A pause, or a source that fails to settle, leaves the rest of the batch.
     this.#release(this.#unstarted.splice(0));
   }
 
-  /** Handles message after message until the batch has no more. */
+  /** Resolves when the handler of this message has ended, or has taken as long as a pause. */
+  async #untilTried(claim: Claimed): Promise<void> {
+    let isOver = false;
+    const cancel = this.#clock.schedule(this.#pauseMs, () => {
+      isOver = true;
+      this.#wake?.();
+    });
+    while (this.#goesOn && !isOver && this.#inHand.has(claim)) await this.#change();
+    cancel();
+  }
+
+  /** Resolves when a place was freed, or the loop was halted. */
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  /** Takes a place, and handles message after message until there are no more. */
   async #lane(): Promise<void> {
-    while (this.#active && !this.#pausing && !this.#settleFailed) {
-      const claim = this.#unstarted.shift();
-      if (claim === undefined) return;
+    this.#lanes += 1;
+    for (let claim = this.#next(); claim !== undefined; claim = this.#next()) {
       this.#inHand.add(claim);
       try {
-        await this.#host.handle(claim, this);
+        const handling = this.#host.handle(claim, this);
+        if (this.#parked.has(claim)) {
+          void this.#awaitParked(claim, handling);
+          continue;
+        }
+        await handling;
         this.#succeeded(claim);
       } catch (error) {
-        if (error instanceof NotHandled) this.#outbox.released.push(claim);
-        else this.#failed(claim, error);
+        this.#notSucceeded(claim, error);
       }
-      this.#inHand.delete(claim);
-      this.#turnMessages += 1;
-      if (outboxCount(this.#outbox) >= this.#source.settleCountMax) {
-        const settling = this.#flush();
-        // Without leases the next message has to wait until this one is marked.
-        if (settling !== undefined && !this.#source.leases) await this.#settleAll();
-      } else {
-        this.#cancelSettle ??= this.#clock.schedule(limits.settleDelayMs, () => {
-          this.#cancelSettle = undefined;
-          this.#flush();
-        });
-      }
+      const settling = this.#ended(claim);
+      // Without leases the next message has to wait until this one is marked.
+      if (settling !== undefined && !this.#source.leases) await this.#settleAll();
       if (this.#unstarted.length > 0 && this.#isTurnOver()) await this.#yieldTurn();
     }
+    this.#lanes -= 1;
+    this.#freed();
+  }
+
+  #next(): Claimed | undefined {
+    return this.#goesOn ? this.#unstarted.shift() : undefined;
+  }
+
+  async #awaitParked(claim: Claimed, handling: unknown): Promise<void> {
+    try {
+      await handling;
+      this.#succeeded(claim);
+    } catch (error) {
+      this.#notSucceeded(claim, error);
+    }
+    this.#parked.delete(claim);
+    this.#ended(claim);
+    this.#freed();
+  }
+
+  /** A handler has ended: its outcome is settled at once with many others, or soon. */
+  #ended(claim: Claimed): Promise<void> | undefined {
+    this.#inHand.delete(claim);
+    this.#turnMessages += 1;
+    if (outboxCount(this.#outbox) >= this.#source.settleCountMax) return this.#flush();
+    this.#cancelSettle ??= this.#clock.schedule(limits.settleDelayMs, () => {
+      this.#cancelSettle = undefined;
+      this.#flush();
+    });
+    return undefined;
+  }
+
+  /** A place was freed, or a message has left that had none. */
+  #freed(): void {
+    this.#wake?.();
+    if (this.#cycling || !this.#isIdle) return;
+    if (!this.#active) void this.#windDown();
+    else if (this.#owesDrained) void this.#rest();
   }
 
   #succeeded(claim: Claimed): void {
@@ -391,6 +511,11 @@ export class PollLoop {
     this.#pauses = 0;
     this.#outbox.completed.push(claim);
     this.#host.succeeded();
+  }
+
+  #notSucceeded(claim: Claimed, error: unknown): void {
+    if (error instanceof NotHandled) this.#outbox.released.push(claim);
+    else this.#failed(claim, error);
   }
 
   /**
@@ -486,6 +611,11 @@ export class PollLoop {
     this.#outbox.failed.unshift(...settled.failed);
     this.#outbox.released.unshift(...settled.released);
     this.#host.failed(error, 'settle');
+    if (this.#cycling || !this.#active) return;
+    // Handlers that run beside the cycles are no reason to wait for the usual time.
+    this.#owesDrained = false;
+    this.#cancelPoll?.();
+    this.#pollAfterFault();
   }
 
   #lost(message: QueueMessage, phase: PollerPhase): void {
@@ -508,7 +638,7 @@ export class PollLoop {
     this.#cancelPulse = this.#clock.schedule(periodMs, () => {
       this.#cancelPulse = undefined;
       if (this.#source.leases) void this.#extendLeases();
-      if (this.#cycling || this.#hasUnsettled()) this.#keepPulse();
+      if (this.#cycling || this.#hasUnsettled() || !this.#isIdle) this.#keepPulse();
     });
   }
 

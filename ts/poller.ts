@@ -45,7 +45,10 @@ export interface SQLiteQueuePollerConfig {
   pollInterval?: number | undefined;
   /** Messages taken at a time; default 50. A poll goes on until the queue is drained. */
   batchSize?: number | undefined;
-  /** Handlers that may run at once; default 1, which keeps the order. */
+  /**
+   * Handlers that may run at once; default 1, which keeps the order. A handler that takes its time
+   * keeps its own place, and the others go on without it.
+   */
   concurrency?: number | undefined;
   /** Deliveries after which a message is a dead letter; default 10, `Infinity` for never. */
   maxAttempts?: number | undefined;
@@ -126,20 +129,25 @@ export interface PollerEvents {
    */
   deadLetter: [message: QueueMessage, info: DeadLetterInfo];
   /**
-   * Nothing is due any more. `handled` counts the deliveries of this poll; polls that find
-   * nothing are not announced, except the first.
+   * Nothing is due any more, and no handler runs. `handled` counts the deliveries of this poll, with
+   * those of polls that its handlers outlasted; polls that find nothing are not announced, except
+   * the first.
    */
   drained: [handled: number];
 }
 
 /**
  * The option of a handler that is also told which delivery it is, and whose owner knows by itself
- * whether `stop()` is called from inside it: here it counts as called from outside. @internal
+ * whether `stop()` is called from inside it: here it counts as called from outside. It calls `park`
+ * for a message that waits for another copy. @internal
  */
 export const onClaim: unique symbol = Symbol('onClaim');
 
+/** See {@link onClaim}. @internal */
+export type ClaimHandler = (claim: Claimed, park: () => void) => unknown;
+
 interface ClaimOptions {
-  [onClaim]?: (claim: Claimed) => unknown;
+  [onClaim]?: ClaimHandler;
 }
 
 /** One call of a handler, found again by whatever the handler calls. */
@@ -174,7 +182,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
   readonly #clock = new PollClock();
   readonly #host: PollLoopHost;
   #onMessage: QueueMessageHandler | undefined;
-  readonly #onClaim: ((claim: Claimed) => unknown) | undefined;
+  readonly #onClaim: ClaimHandler | undefined;
   /** Kept from start to start, because it remembers how often which message failed. */
   #duck: DuckSource | undefined;
   /** The loop of a running poller. */
@@ -220,7 +228,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
     };
     this.#host = {
       handle: (claim, loop) => {
-        if (this.#onClaim !== undefined) return this.#onClaim(claim);
+        if (this.#onClaim !== undefined) return this.#onClaim(claim, () => loop.park(claim));
         const call = { poller: this, loop, claim };
         return handlerCalls.run(call, this.#onMessage as QueueMessageHandler, claim.message);
       },
