@@ -344,6 +344,77 @@ describe("polling the package's own queue", () => {
   });
 });
 
+describe('messages to be delivered alone', () => {
+  /** A source in whose answers the messages of these ids have to be claimed alone. */
+  function suspecting(own, ids) {
+    const { claim } = own.source;
+    own.source.claim = mock.fn(async (limit, leaseMs, alone) => {
+      const at = own.pending.findIndex(({ id }) => ids.includes(id));
+      if (at < 0) return claim(limit, leaseMs);
+      if (at === 0 && alone) return claim(1, leaseMs);
+      const claims = at === 0 ? [] : await claim(Math.min(limit, at), leaseMs);
+      return Object.assign(claims, at < limit ? { isNextAlone: true } : {});
+    });
+  }
+
+  test('wait for the handlers that run, and others wait for theirs', async () => {
+    const own = ownQueue(messages(6));
+    suspecting(own, ['m3', 'm4']);
+    const doors = new Map(messages(6).map(({ id }) => [id, deferred()]));
+    const seen = [];
+    const { poller, errors } = makePoller({
+      queue: own.queue,
+      concurrency: 8,
+      onMessage: ({ id }) => {
+        seen.push(id);
+        return doors.get(id).promise;
+      },
+    });
+    const drained = mock.fn();
+    poller.on('drained', drained);
+    await poller.start();
+    await settle();
+    const begun = [];
+    for (const id of ['m2', 'm1', 'm3', 'm4', 'm5', 'm6']) {
+      begun.push(seen.length);
+      doors.get(id).resolve();
+      await settle();
+    }
+    assert.deepEqual(begun, [2, 2, 3, 4, 6, 6]);
+    assert.deepEqual(
+      seen,
+      messages(6).map(({ id }) => id),
+    );
+    assert.deepEqual([calls(drained), own.claimed.size, errors], [[[6]], 0, []]);
+  });
+
+  test('do not wait for handlers that may never end, nor do others for theirs', async () => {
+    const own = ownQueue(messages(4));
+    suspecting(own, ['m2', 'm3']);
+    const seen = [];
+    const { poller } = makePoller({
+      queue: own.queue,
+      concurrency: 8,
+      leaseMs: 3_600_000,
+      onMessage: ({ id }) => {
+        seen.push(id);
+        return id === 'm1' || id === 'm3' ? new Promise(() => {}) : undefined;
+      },
+    });
+    await poller.start();
+    await settle();
+    await advance(limits.quietMs - 1);
+    assert.deepEqual(seen, ['m1']);
+    await advance(1);
+    await settle();
+    assert.deepEqual(seen, ['m1', 'm2', 'm3'], 'the second need not wait again');
+    await advance(limits.quietMs);
+    await settle();
+    assert.deepEqual(seen, ['m1', 'm2', 'm3', 'm4']);
+    await poller.stop({ deadlineMs: 0 });
+  });
+});
+
 describe('handlers that take their time', () => {
   /** A handler whose messages wait until they are let through; `seen` has all that began. */
   function waiting(ids) {

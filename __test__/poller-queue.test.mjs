@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
+import { limits } from '../dist/limits.js';
 import { SQLiteQueue, SQLiteQueuePoller } from '../features/sqlite-queue/index.js';
 import {
   afterwards,
@@ -335,6 +336,50 @@ describe('leases', () => {
     assert.equal(handled.length, 2000);
     assert.equal(new Set(handled).size, 2000);
     for (const child of children) assert.equal((await child.ended).code, 0);
+  });
+});
+
+describe('consumers that are killed', () => {
+  test('by a message lose that one alone, and in bounded time', async (t) => {
+    const queue = openQueue(t);
+    const others = messages(120).map((one, index) => ({ ...one, timestamp: index }));
+    queue.enqueueMany([...others, message('deadly', { timestamp: 29.5 })]);
+    let ended = 0;
+    for (;;) {
+      const child = startNode(t, 'queue-poller.mjs', ['doomed', queue.dbPath]);
+      let said = await child.says();
+      if (said !== 'drained') {
+        const { signal } = await child.ended;
+        assert.equal(signal, 'SIGKILL');
+        ended += 1;
+        if (ended > 2) assert.deepEqual(said, { others: ended === 3 ? 30 : 0 }, `${ended}`);
+        continue;
+      }
+      said = await child.ended;
+      assert.equal(said.code, 0);
+      break;
+    }
+    assert.equal(ended, 2 + limits.cutShortAloneMax);
+    assert.equal(queue.stats().processed, 120);
+    assert.deepEqual(
+      queue.deadLetters().map(({ id, error }) => [id, error]),
+      [['deadly', 'its deliveries were cut short']],
+    );
+  });
+
+  test('by others lose nothing', async (t) => {
+    const queue = openQueue(t);
+    queue.enqueueMany(messages(120));
+    for (let kills = 0; kills < limits.attemptsMax + 3; kills += 1) {
+      const child = startNode(t, 'queue-poller.mjs', ['stuck', queue.dbPath]);
+      assert.equal(await child.says(), 'm0');
+      await child.kill('SIGKILL');
+    }
+    const { poller, handled, errors } = makePoller(t, { queue });
+    await poller.start();
+    await once(poller, 'drained');
+    assert.deepEqual(handled, idsOf(messages(120)));
+    assert.deepEqual([queue.stats().dead, errors], [0, []]);
   });
 });
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
+import { limits } from '../dist/limits.js';
 import {
   idsOf,
   message,
@@ -106,22 +107,30 @@ describe('claims', () => {
     assert.deepEqual(b.claim(), []);
   });
 
-  test('that are cut short again and again end as dead letters', async (t) => {
+  test('that are cut short again and again are claimed alone, and end as dead letters', async (t) => {
     const queue = openQueue(t);
-    queue.enqueueMany(messages(1));
-    for (const attempt of [1, 2]) {
+    queue.enqueueMany(messages(2));
+    for (let attempt = 1; attempt <= 2 + limits.cutShortAloneMax; attempt++) {
       const claims = queue.claim({ leaseMs: 1, maxAttempts: 2 });
       assert.deepEqual(
         claims.map((claim) => [claim.message.id, claim.attempt]),
-        [['m0', attempt]],
+        attempt <= 2
+          ? [
+              ['m0', attempt],
+              ['m1', attempt],
+            ]
+          : [['m0', attempt]],
       );
       await until(() => queue.stats().claimed === 0);
     }
+    const [other] = queue.claim({ maxAttempts: 2 });
+    assert.deepEqual([other.message.id, other.attempt], ['m1', 3]);
+    assert.equal(queue.complete(other), true);
     assert.deepEqual(queue.claim({ maxAttempts: 2 }), []);
-    const [letter] = queue.deadLetters();
+    const letters = queue.deadLetters();
     assert.deepEqual(
-      [letter.id, letter.attempts, letter.reason, letter.error],
-      ['m0', 2, 'attempts', 'its deliveries were cut short'],
+      letters.map(({ id, attempts, reason, error }) => [id, attempts, reason, error]),
+      [['m0', 2 + limits.cutShortAloneMax, 'attempts', 'its deliveries were cut short']],
     );
     queue.redrive();
     for (let attempt = 1; attempt <= 12; attempt++) {

@@ -223,8 +223,17 @@ limits! {
     /// Longest payload of one queued message, in bytes of JSON. SQLite's own limit is 1 GB.
     pub const PAYLOAD_BYTES_MAX: u32 = 256 * 1024 * 1024;
 
-    /// Deliveries after which a message is set aside as a dead letter.
+    /// Reported failures after which a message is set aside as a dead letter; also deliveries that
+    /// were cut short, after which it is delivered with nothing beside it.
     pub const ATTEMPTS_MAX: u32 = 10;
+
+    /// Deliveries with nothing beside it that are cut short until a message is taken for what ends
+    /// its consumers, and is set aside. More than one, because a process may also be killed by others.
+    pub const CUT_SHORT_ALONE_MAX: u32 = 5;
+
+    /// Milliseconds that a poller waits for running handlers before it delivers a message with nothing
+    /// beside it, and for its handler before it starts others. One that runs longer may never end.
+    pub const QUIET_MS: u32 = 30_000;
 
     /// Base of the wait before a failed message is delivered again, in milliseconds; it doubles with
     /// every attempt.

@@ -198,6 +198,32 @@ fn what_is_no_database_is_refused_unchanged() {
 }
 
 #[test]
+fn columns_that_an_earlier_version_had_not_are_added() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("queue.db");
+    let mut store = Store::open(&Options::new(&path)).expect("a new file");
+    for id in ["a", "b"] {
+        let message = NewMessage::new(id, "t", "1", 1.0).expect("valid");
+        store.enqueue(&message).expect("new");
+    }
+    store.claim(1, 1, 0, &Owner::new()).expect("free");
+    store.close().expect("closes");
+    create(
+        &path,
+        "ALTER TABLE message_claim DROP COLUMN failures; ALTER TABLE message_claim DROP COLUMN alone",
+    );
+    let mut store = Store::open(&Options::new(&path)).expect("opens in place");
+    let attempts: Vec<u32> = store
+        .claim(2, 60_000, 0, &Owner::new())
+        .expect("free")
+        .iter()
+        .map(|claimed| claimed.attempt)
+        .collect();
+    assert_eq!(attempts, [2, 1], "what it knew is kept");
+    Store::reopen(&Options::new(store.path())).expect("complete");
+}
+
+#[test]
 fn an_original_file_opens_in_place_and_old_processes_go_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("queue.db");

@@ -50,6 +50,8 @@ interface Limits {
   readonly batchSize: number;
   readonly pollIntervalMs: number;
   readonly attemptsMax: number;
+  readonly cutShortAloneMax: number;
+  readonly quietMs: number;
   readonly retryDelayMs: number;
   readonly retryDelayMsMax: number;
   readonly leaseMs: number;

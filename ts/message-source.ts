@@ -13,6 +13,15 @@ export interface Claimed {
   readonly attempt: number;
 }
 
+/** The messages of one claim, oldest first. */
+export interface Claims extends Array<Claimed> {
+  /**
+   * There are more, however few these are, and the next one was cut short so often that it is to be
+   * delivered alone: it is claimed only by `claim(1, leaseMs, true)`.
+   */
+  isNextAlone?: boolean;
+}
+
 /** A message whose handler failed. */
 export interface FailedClaim {
   readonly claim: Claimed;
@@ -58,8 +67,12 @@ export interface MessageSource {
   readonly settleCountMax: number;
   /** The poller begins to drain the source; called before the first `claim` of every poll. */
   drainStarted?(): void;
-  /** Up to `limit` messages that are due, oldest first. Fewer than `limit`: there are no more. */
-  claim(limit: number, leaseMs: number): MaybePromise<Claimed[]>;
+  /**
+   * Up to `limit` messages that are due, oldest first. Fewer than `limit`: there are no more, unless
+   * the next one is to be delivered alone. That one is claimed with `alone`, when nothing else is in
+   * hand.
+   */
+  claim(limit: number, leaseMs: number, alone?: boolean): MaybePromise<Claims>;
   /** All in one transaction. When it fails, the poller calls it again with the same messages. */
   settle(settled: Settled): MaybePromise<SettleReport>;
   /** Holds the claims for another `leaseMs` from now; returns those that were lost. */
@@ -72,7 +85,7 @@ export interface MessageSource {
 
 /** When failed messages are delivered again, and when they are given up. */
 export interface RetryPolicy {
-  /** Deliveries after which a message is a dead letter. */
+  /** Failures after which a message is a dead letter. */
   readonly maxAttempts: number;
   /** Wait after the first failure in milliseconds; it doubles with every further one. */
   readonly retryDelayMs: number;

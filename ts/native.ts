@@ -151,7 +151,17 @@ export interface NativeQueue {
   purgeDead(ids?: string[]): number;
   stats(exact: boolean): string;
   compact(): void;
-  claimLater(ticket: number, limit: number, leaseMs: number, attemptsMax: number): void;
+  /**
+   * Answers as `claim`, or with `{ claims, suspects: true }` when the claim ended in front of a
+   * message that is to be delivered alone, or consists of one, as `alone` permits.
+   */
+  claimLater(
+    ticket: number,
+    limit: number,
+    leaseMs: number,
+    attemptsMax: number,
+    alone: boolean,
+  ): void;
   settle(request: string): string;
   settleLater(ticket: number, request: string): void;
   extendLater(ticket: number, claims: string, leaseMs: number): void;

@@ -2,7 +2,9 @@ import { IpcError, textOf } from './errors.js';
 import { limits } from './limits.js';
 import type {
   Claimed,
+  Claims,
   FailedClaim,
+  MaybePromise,
   MessageSource,
   Settled,
   SettleReport,
@@ -52,7 +54,7 @@ interface Failure extends FailedClaim {
 
 /** The next batch, claimed while this one is being handled. */
 interface Ahead {
-  readonly promise: Promise<Claimed[]>;
+  readonly promise: Promise<Claims>;
   claims: Claimed[];
   dropped: boolean;
 }
@@ -95,8 +97,8 @@ export class PollLoop {
   #rung = false;
 
   #unstarted: Claimed[] = [];
-  /** Messages whose handlers run. */
-  readonly #inHand = new Set<Claimed>();
+  /** Messages whose handlers run, and since when. */
+  readonly #inHand = new Map<Claimed, number>();
   /** Of these, the ones that wait for another copy and take no place. */
   readonly #parked = new Set<Claimed>();
   /** Places that are taken: lanes that run. */
@@ -246,6 +248,7 @@ export class PollLoop {
     this.#beginTurn();
     let drained = false;
     let faulty = false;
+    let isNextAlone = false;
     try {
       if (this.#hasUnsettled()) {
         this.#settleFailed = false;
@@ -256,9 +259,14 @@ export class PollLoop {
       // Handlers of earlier cycles may have all the places.
       while (this.#isFull) await this.#change();
       while (this.#goesOn) {
+        const isAlone = isNextAlone;
+        if (isAlone) {
+          await this.#untilQuiet();
+          if (!this.#goesOn) break;
+        }
         // After a pause one message shows whether handlers work again, at the price of one attempt.
-        const limit = this.#pauses > 0 ? 1 : this.#options.batchSize;
-        const claiming = this.#takeAhead() ?? this.#source.claim(limit, this.#options.leaseMs);
+        const limit = isAlone || this.#pauses > 0 ? 1 : this.#options.batchSize;
+        const claiming = this.#claim(limit, isAlone);
         if (isThenable(claiming)) this.#keepPulse();
         const claims = isThenable(claiming) ? await claiming : claiming;
         this.#failedPolls = 0;
@@ -266,15 +274,18 @@ export class PollLoop {
           this.#release(claims);
           break;
         }
+        isNextAlone = claims.isNextAlone === true;
         // Counted now, because handling empties the array.
         const count = claims.length;
         this.#delivered += count;
         if (count > 0) {
-          if (count >= limit && this.#source.leases && this.#pauses === 0) this.#claimAhead(limit);
+          const isFull = count >= limit && this.#pauses === 0 && !isAlone;
+          if (isFull && this.#source.leases) this.#claimAhead(limit);
           await this.#handleBatch(claims);
         }
+        if (isAlone) await this.#untilQuiet();
         this.#cleanupIfDue();
-        if (count < limit && !this.#pausing) {
+        if (count < limit && !isAlone && !isNextAlone && !this.#pausing) {
           drained = true;
           break;
         }
@@ -370,6 +381,12 @@ export class PollLoop {
     void this.#cycle();
   }
 
+  #claim(limit: number, alone: boolean): MaybePromise<Claims> {
+    const { leaseMs } = this.#options;
+    if (alone) return this.#source.claim(limit, leaseMs, true);
+    return this.#takeAhead() ?? this.#source.claim(limit, leaseMs);
+  }
+
   #claimAhead(limit: number): void {
     const claim = async () => this.#source.claim(limit, this.#options.leaseMs);
     const ahead: Ahead = {
@@ -389,7 +406,7 @@ export class PollLoop {
     this.#ahead = ahead;
   }
 
-  #takeAhead(): Promise<Claimed[]> | undefined {
+  #takeAhead(): Promise<Claims> | undefined {
     const ahead = this.#ahead;
     this.#ahead = undefined;
     return ahead?.promise;
@@ -438,7 +455,22 @@ export class PollLoop {
     cancel();
   }
 
-  /** Resolves when a place was freed, or the loop was halted. */
+  /**
+   * Resolves when no handler runs but those that have run for so long that they may never end: what
+   * comes before and after a message that is suspected of ending its consumers.
+   */
+  async #untilQuiet(): Promise<void> {
+    while (this.#goesOn && this.#inHand.size > 0) {
+      const begunLast = Math.max(...this.#inHand.values());
+      const waitMs = begunLast + limits.quietMs - this.#clock.now();
+      if (waitMs <= 0) return;
+      const cancel = this.#clock.schedule(waitMs, () => this.#wake?.());
+      await this.#change();
+      cancel();
+    }
+  }
+
+  /** Resolves when a handler has ended, or the loop was halted. */
   #change(): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
@@ -449,7 +481,7 @@ export class PollLoop {
   async #lane(): Promise<void> {
     this.#lanes += 1;
     for (let claim = this.#next(); claim !== undefined; claim = this.#next()) {
-      this.#inHand.add(claim);
+      this.#inHand.set(claim, this.#clock.now());
       try {
         const handling = this.#host.handle(claim, this);
         if (this.#parked.has(claim)) {
@@ -644,7 +676,7 @@ export class PollLoop {
 
   async #extendLeases(): Promise<void> {
     const claims = [
-      ...this.#inHand,
+      ...this.#inHand.keys(),
       ...this.#unstarted,
       ...(this.#ahead?.claims ?? []),
       ...this.#outbox.completed,

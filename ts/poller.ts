@@ -50,7 +50,13 @@ export interface SQLiteQueuePollerConfig {
    * keeps its own place, and the others go on without it.
    */
   concurrency?: number | undefined;
-  /** Deliveries after which a message is a dead letter; default 10, `Infinity` for never. */
+  /**
+   * Failures of its handler after which a message is a dead letter; default 10, `Infinity` for
+   * never. A delivery that was cut short, because its process died or its lease ran out, is none.
+   * But where a `SQLiteQueue` has a message that was cut short so often, it is delivered alone: no
+   * other handler of this poller runs meanwhile, except those that have run for 30 seconds. When
+   * that was cut short 5 times too, the message is what ends its consumers, and a dead letter.
+   */
   maxAttempts?: number | undefined;
   /**
    * Wait before a failed message is due again; it doubles with every failure, up to 5 minutes.
@@ -90,7 +96,7 @@ export interface PollerErrorContext {
 
 /** Why a message was given up. */
 export interface DeadLetterInfo {
-  /** Deliveries that failed. */
+  /** Deliveries begun: those that failed, and those that were cut short. */
   attempts: number;
   /** What the handler threw at the last of them. */
   error: unknown;
@@ -124,8 +130,7 @@ export interface PollerEvents {
   /**
    * A message failed `maxAttempts` times. A `SQLiteQueue` has put it among its dead letters. Any
    * other queue has no place for them: the message stays in it and is retried every 5 minutes.
-   * Not announced is a message that a `SQLiteQueue` put there because each of its deliveries was
-   * cut short, for example by the end of its process.
+   * Not announced is a message that a `SQLiteQueue` put there because it ended its consumers.
    */
   deadLetter: [message: QueueMessage, info: DeadLetterInfo];
   /**

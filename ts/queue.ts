@@ -5,6 +5,7 @@ import { attach, detach, type Endpoint, nativeHub } from './event-loop.js';
 import { limits } from './limits.js';
 import {
   type Claimed,
+  type Claims,
   type MaybePromise,
   type MessageSource,
   messageSource,
@@ -105,9 +106,10 @@ export interface ClaimOptions {
   /** Milliseconds that the claim holds unless it is extended. Default 60000. */
   leaseMs?: number | undefined;
   /**
-   * Deliveries after which a message becomes a dead letter instead of being claimed once more,
-   * also when none of them was reported as failed, because each was cut short; `Infinity` for
-   * never. Give `fail()` the same number. Default 10.
+   * Failures after which a message is a dead letter; give `fail()` the same number. A delivery that
+   * was cut short, because its process died or its lease ran out, is none. But a message that was
+   * cut short so often is claimed by itself from then on: do not handle others beside it. When that
+   * was in vain 5 times, it becomes a dead letter too. `Infinity` for never. Default 10.
    */
   maxAttempts?: number | undefined;
   /**
@@ -125,9 +127,9 @@ export type FailResult =
 
 /** Options of {@link SQLiteQueue.fail}. */
 export interface FailOptions {
-  /** Deliveries after which the message becomes a dead letter. Default 10. */
+  /** Failures after which the message becomes a dead letter. Default 10. */
   maxAttempts?: number | undefined;
-  /** Wait before the second delivery in milliseconds; it doubles with each. Default 1000. */
+  /** Wait after the first failure in milliseconds; it doubles with each. Default 1000. */
   retryDelayMs?: number | undefined;
   /** Longest such wait in milliseconds. Default 300000. */
   maxRetryDelayMs?: number | undefined;
@@ -146,9 +148,12 @@ export interface DeadLetter {
     readonly payload: string | null;
     readonly timestamp: number | null;
   } | null;
-  /** Deliveries that failed. */
+  /** Deliveries begun: those that failed, and those that were cut short. */
   readonly attempts: number;
-  /** `attempts`: its deliveries failed too often; `corrupt`: the row cannot be read. */
+  /**
+   * `attempts`: its deliveries failed too often, or ended their consumers; `corrupt`: the row cannot
+   * be read.
+   */
   readonly reason: 'attempts' | 'corrupt';
   /** What failed last, or null if nothing is known of it. */
   readonly error: string | null;
@@ -163,6 +168,9 @@ export interface DeadLetterOptions {
   /** Dead letters to skip, for paging. Default 0. */
   offset?: number | undefined;
 }
+
+/** The answer of `claim`; with `suspects`, see `claimLater` of the addon. */
+type ClaimAnswer = ClaimedMessage[] | { claims: ClaimedMessage[]; suspects: true };
 
 /** The answer of `settle`: places of stale claims, and what became of the failed ones. */
 interface SettleAnswer {
@@ -481,12 +489,15 @@ export class SQLiteQueue {
     return {
       leases: true,
       settleCountMax: limits.settleCountMax,
-      claim: (limit, leaseMs) => {
+      claim: (limit, leaseMs, alone = false) => {
         const attempts = attemptsMax(policy.maxAttempts);
         return run(
-          () => JSON.parse(native.claim(limit, leaseMs, attempts)) as ClaimedMessage[],
-          (native, ticket) => native.claimLater(ticket, limit, leaseMs, attempts),
-          (claims) => claims,
+          () => JSON.parse(native.claim(limit, leaseMs, attempts)) as ClaimAnswer,
+          (native, ticket) => native.claimLater(ticket, limit, leaseMs, attempts, alone),
+          (answer): Claims => {
+            if (Array.isArray(answer)) return answer;
+            return Object.assign(answer.claims, { isNextAlone: !alone });
+          },
         );
       },
       settle: ({ completed, failed, released }: Settled) => {

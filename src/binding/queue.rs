@@ -19,7 +19,7 @@ use crate::error::{Code, Error};
 use crate::limits;
 use crate::queue::{
     Batch, Doorbell, Durability, FailOutcome, Failure, Idempotence, NewMessage, Options, Owner,
-    Records, Refused, Reply, Request, Selection, Settled, Settlement, Store, Worker,
+    Records, Refused, Reply, Request, Selection, Settled, Settlement, Store, Terms, Worker,
 };
 use crate::reactor::Key;
 use crate::validate::{self, Dialect};
@@ -206,7 +206,7 @@ impl NativeQueue {
     }
 
     /// `[{ message, token, attempt }, …]`; no attempts mean no limit. `name` stands beside the
-    /// claims, for people.
+    /// claims, for people. A suspected message is claimed by itself.
     #[napi(catch_unwind)]
     pub fn claim(
         &mut self,
@@ -218,11 +218,14 @@ impl NativeQueue {
         let owner = Arc::clone(&self.owner);
         let named = name.map(|name| owner.named(&name));
         let owner = named.as_ref().unwrap_or(&owner);
-        let (claims, _) = self
-            .store()?
-            .claim_json(limit, lease_ms.into(), attempts_max, owner)
-            .map_err(exception)?;
-        Ok(claims)
+        let terms = Terms {
+            lease_ms: lease_ms.into(),
+            attempts_max,
+            owner,
+            alone: true,
+        };
+        let claimed = self.store()?.claim_json(limit, &terms).map_err(exception)?;
+        Ok(claimed.json)
     }
 
     #[napi(catch_unwind)]
@@ -329,6 +332,8 @@ impl NativeQueue {
         self.store()?.compact().map_err(exception)
     }
 
+    /// Answers as `claim`; but if the claim ended in front of a suspected message, or consists of
+    /// one, `{ claims, suspects: true }`. Whether one may be claimed is what `alone` says.
     #[napi(catch_unwind)]
     pub fn claim_later(
         &mut self,
@@ -336,6 +341,7 @@ impl NativeQueue {
         limit: u32,
         lease_ms: u32,
         attempts_max: u32,
+        alone: bool,
     ) -> errors::Result<()> {
         self.event_loop.sources().borrow_mut().of(self.key).hush();
         self.submit(
@@ -344,6 +350,7 @@ impl NativeQueue {
                 limit,
                 lease_ms: lease_ms.into(),
                 attempts_max,
+                alone,
             },
         )
     }
@@ -510,7 +517,10 @@ pub fn answer(reply: Reply) -> String {
     match reply {
         Reply::Enqueued(refused) => refused_json(&refused),
         Reply::Handled => "null".to_owned(),
-        Reply::Claimed { json, .. } => json,
+        Reply::Claimed(claimed) if claimed.suspects => {
+            format!("{{\"claims\":{},\"suspects\":true}}", claimed.json)
+        }
+        Reply::Claimed(claimed) => claimed.json,
         Reply::Settled(settled) => settled_json(&settled),
         Reply::Extended(held) => json!(held).to_string(),
         Reply::Cleaned(count) => json!(count).to_string(),

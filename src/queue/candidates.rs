@@ -37,7 +37,25 @@ const PLACE_MS: i64 = limits::LEASE_MS as i64;
 /// A pending row that nobody holds.
 pub(super) struct Candidate {
     pub(super) rowid: i64,
+    pub(super) history: History,
+}
+
+/// What became of a message so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct History {
+    /// Deliveries begun.
     pub(super) attempts: u32,
+    /// Of these, the ones that were reported as failed.
+    pub(super) failures: u32,
+    /// And the ones with nothing beside it that nobody has reported on.
+    pub(super) alone: u32,
+}
+
+impl History {
+    /// Deliveries that began and that nobody lived to report on.
+    pub(super) fn cut_short(self) -> u32 {
+        self.attempts.saturating_sub(self.failures)
+    }
 }
 
 /// Every pending row up to this one was held when it was walked past.
@@ -78,7 +96,7 @@ macro_rules! walk {
             "SELECT q.rowid, q.timestamp, c.attempt, c.leased, c.owner, c.available_at_ms,
                c.message_id IS NOT NULL AND ",
             owner::of_another_boot!(),
-            " AS another_boot
+            " AS another_boot, c.failures, c.alone
              FROM message_queue q LEFT JOIN message_claim c ON c.message_id = q.message_id
              WHERE q.processed = 0 AND ",
             $condition,
@@ -92,8 +110,9 @@ pub(super) const WALK_SAME: &str = walk!("q.timestamp = ?1 AND q.rowid > ?3");
 pub(super) const WALK_LATER: &str = walk!("q.timestamp > ?1");
 
 /// Rows in front of a place whose wait is over, those first that wait longest, by their order.
-pub(super) const DUE: &str = "SELECT rowid, attempt FROM (
-       SELECT q.rowid AS rowid, q.timestamp AS timestamp, c.attempt AS attempt
+pub(super) const DUE: &str = "SELECT rowid, attempt, failures, alone FROM (
+       SELECT q.rowid AS rowid, q.timestamp AS timestamp, c.attempt AS attempt,
+         c.failures AS failures, c.alone AS alone
        FROM message_claim c INDEXED BY idx_message_claim_waiting
        CROSS JOIN message_queue q ON q.message_id = c.message_id
        WHERE c.leased = 0 AND c.available_at_ms <= ?1 AND q.processed = 0
@@ -143,7 +162,11 @@ pub(super) fn candidates(
         {
             found.push(Candidate {
                 rowid: row.get(0)?,
-                attempts: row.get(1)?,
+                history: History {
+                    attempts: row.get(1)?,
+                    failures: row.get(2)?,
+                    alone: row.get(3)?,
+                },
             });
         }
         // Whatever is found behind it does not stop the place from moving on.
@@ -235,7 +258,11 @@ impl Walk<'_> {
             if self.is_free(row)? {
                 found.push(Candidate {
                     rowid,
-                    attempts: row.get::<_, Option<u32>>(2)?.unwrap_or(0),
+                    history: History {
+                        attempts: row.get::<_, Option<u32>>(2)?.unwrap_or(0),
+                        failures: row.get::<_, Option<u32>>(7)?.unwrap_or(0),
+                        alone: row.get::<_, Option<u32>>(8)?.unwrap_or(0),
+                    },
                 });
             } else if found.is_empty() {
                 self.pass(rowid, row)?;

@@ -8,6 +8,13 @@
 //!         owner is dead
 //! ```
 //!
+//! A delivery whose lease ran out, or whose owner died, was cut short. That is rarely the fault of
+//! the message: whatever else its consumer held was cut short with it, and messages whose handler
+//! was never started too. So it does not count as a failure. A message that was cut short as often
+//! as it may fail is suspected, and from then on claimed by itself, so that its consumer can
+//! deliver it with nothing beside it. If it is cut short a few times even so
+//! ([`limits::CUT_SHORT_ALONE_MAX`]), it is what ends its consumers, and becomes a dead letter.
+//!
 //! A claim is settled only with its token. A claim that ran out keeps its token until somebody
 //! else takes the message: until then its owner may still complete it.
 
@@ -16,7 +23,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::candidates::{Candidate, Living, candidates};
+use super::candidates::{Candidate, History, Living, candidates};
 use super::owner::Owner;
 use super::room;
 use super::row::{self, Flaw, Message};
@@ -51,9 +58,9 @@ pub struct Failure {
     pub token: i64,
     /// Why, for people. Cut to [`limits::ERROR_TEXT_BYTES_MAX`].
     pub error: String,
-    /// Deliveries after which the message becomes a dead letter.
+    /// Failures after which the message becomes a dead letter.
     pub attempts_max: u32,
-    /// The wait before the second delivery, in milliseconds; it doubles with every further one.
+    /// The wait after the first failure, in milliseconds; it doubles with every further one.
     pub retry_base_ms: u64,
     /// The longest wait, in milliseconds.
     pub retry_max_ms: u64,
@@ -132,10 +139,56 @@ pub struct Settled {
 }
 
 /// On which terms messages are claimed.
-struct Terms<'a> {
-    lease_ms: u64,
-    attempts_max: u32,
-    owner: &'a Owner,
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// Length of the lease, in milliseconds.
+    pub lease_ms: u64,
+    /// Failures after which a message is a dead letter, and deliveries cut short after which it is
+    /// suspected; 0: no limit.
+    pub attempts_max: u32,
+    /// Who claims.
+    pub owner: &'a Owner,
+    /// Whether a suspected message may be claimed, which is then the only one of the claim. If not,
+    /// the claim ends in front of it.
+    pub alone: bool,
+}
+
+/// Claimed messages as a JSON text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedJson {
+    /// An array of `{"message": {"id", "type", "payload", "timestamp"}, "token", "attempt"}`.
+    pub json: String,
+    /// Its length.
+    pub count: u32,
+    /// Whether the claim ended in front of a suspected message, or consists of one.
+    pub suspects: bool,
+}
+
+/// What a claim makes of a free message.
+enum Verdict {
+    Claim,
+    /// It is claimed by itself.
+    Suspect,
+    /// It has used up its failures.
+    Failed,
+    /// It is what ends its consumers.
+    Deadly,
+}
+
+fn judge(history: History, attempts_max: u32) -> Verdict {
+    if attempts_max == 0 {
+        return Verdict::Claim;
+    }
+    if history.failures >= attempts_max {
+        return Verdict::Failed;
+    }
+    if history.cut_short() < attempts_max {
+        return Verdict::Claim;
+    }
+    match history.alone < limits::CUT_SHORT_ALONE_MAX {
+        true => Verdict::Suspect,
+        false => Verdict::Deadly,
+    }
 }
 
 /// The error text of a dead letter whose last delivery nobody lived to report on.
@@ -156,9 +209,9 @@ impl Store {
     /// known to be dead. Corrupt rows are set aside and do not count. At most
     /// [`limits::DEQUEUE_BYTES_MAX`] are returned, and at least one message if one is free.
     ///
-    /// Messages that were delivered `attempts_max` times already (0: no limit) become dead letters
-    /// and do not count: nobody lived to say that the last delivery failed, and what kills its
-    /// process would do so for ever.
+    /// Messages that failed `attempts_max` times already (0: no limit) become dead letters and do
+    /// not count. One that was cut short as often is claimed by itself; it becomes a dead letter
+    /// when that was in vain [`limits::CUT_SHORT_ALONE_MAX`] times.
     pub fn claim(
         &mut self,
         limit: u32,
@@ -170,6 +223,7 @@ impl Store {
             lease_ms,
             attempts_max,
             owner,
+            alone: true,
         };
         self.draining_fewer(limit as usize, |store, limit| {
             let mut claimed = Vec::new();
@@ -187,47 +241,42 @@ impl Store {
         })
     }
 
-    /// As [`Store::claim`], with the JSON text of an array of
-    /// `{"message": {"id", "type", "payload", "timestamp"}, "token", "attempt"}` and its length.
-    pub fn claim_json(
-        &mut self,
-        limit: u32,
-        lease_ms: u64,
-        attempts_max: u32,
-        owner: &Owner,
-    ) -> Result<(String, u32)> {
-        let terms = Terms {
-            lease_ms,
-            attempts_max,
-            owner,
-        };
+    /// As [`Store::claim`], with the messages as text.
+    pub fn claim_json(&mut self, limit: u32, terms: &Terms<'_>) -> Result<ClaimedJson> {
         self.draining_fewer(limit as usize, |store, limit| {
-            let mut out = String::from("[");
+            let mut json = String::from("[");
             let mut count = 0;
-            store.claim_each(limit, &terms, |message, token, attempt| {
+            let suspects = store.claim_each(limit, terms, |message, token, attempt| {
                 if count > 0 {
-                    out.push(',');
+                    json.push(',');
                 }
                 count += 1;
-                out.push_str("{\"message\":");
-                message.write(&mut out);
-                out.push_str(&format!(",\"token\":{token},\"attempt\":{attempt}}}"));
+                json.push_str("{\"message\":");
+                message.write(&mut json);
+                json.push_str(&format!(",\"token\":{token},\"attempt\":{attempt}}}"));
             })?;
-            out.push(']');
-            Ok((out, count))
+            json.push(']');
+            Ok(ClaimedJson {
+                json,
+                count,
+                suspects,
+            })
         })
     }
 
+    /// Hands every message that it claims to `take`, with its token and its attempt. Returns
+    /// whether it ended in front of a suspected message, or took one.
     fn claim_each(
         &mut self,
         limit: usize,
         terms: &Terms<'_>,
         mut take: impl FnMut(&Message<'_>, i64, u32),
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let Terms {
             lease_ms,
             attempts_max,
             owner,
+            alone: may_be_alone,
         } = *terms;
         let now = self.clock.boot_ms();
         let mut living = Living::default();
@@ -235,14 +284,14 @@ impl Store {
         // past in it.
         let mut place = self.place.take();
         if limit == 0 {
-            return Ok(());
+            return Ok(false);
         }
         if !self.claims_go_on && candidates(&self.conn, now, 1, &mut living, &mut place)?.is_empty()
         {
             self.place = place;
-            return Ok(());
+            return Ok(false);
         }
-        let count = self.write(Durability::Normal, |writing| {
+        let (count, suspects) = self.write(Durability::Normal, |writing| {
             let mut token = None;
             let until = deadline(writing.boot_ms, lease_ms);
             let (mut count, mut bytes) = (0, 0);
@@ -257,7 +306,7 @@ impl Store {
                 )?;
                 let exhausted = found.len() < wanted;
                 let mut corrupt: Vec<(i64, Flaw)> = Vec::new();
-                for Candidate { rowid, attempts } in found {
+                for Candidate { rowid, history } in found {
                     let token = match token {
                         Some(token) => token,
                         None => *token.insert(next_token(writing.conn)?),
@@ -275,43 +324,64 @@ impl Store {
                             continue;
                         }
                     };
-                    if attempts_max > 0 && attempts >= attempts_max {
+                    let verdict = judge(history, attempts_max);
+                    if let Verdict::Failed | Verdict::Deadly = verdict {
                         let id = message.id.to_owned();
                         // The row is written to.
                         drop(rows);
-                        dead::bury(writing, &id, attempts, CUT_SHORT)?;
+                        let error = match verdict {
+                            Verdict::Failed => last_error(writing.conn, &id)?,
+                            _ => None,
+                        };
+                        let error = error.as_deref().unwrap_or(CUT_SHORT);
+                        dead::bury(writing, &id, history.attempts, error)?;
                         continue;
                     }
+                    let is_alone = matches!(verdict, Verdict::Suspect);
                     bytes += message.bytes();
-                    if count > 0 && bytes > limits::DEQUEUE_BYTES_MAX {
+                    let is_over = count > 0 && bytes > limits::DEQUEUE_BYTES_MAX;
+                    if is_over || (is_alone && (count > 0 || !may_be_alone)) {
                         dead::set_aside(writing, &corrupt)?;
-                        return Ok(limit);
+                        return Ok((limit, is_alone));
                     }
-                    let attempt = attempts.saturating_add(1);
+                    let attempt = history.attempts.saturating_add(1);
+                    let alone = history.alone.saturating_add(u32::from(is_alone));
                     writing
                         .conn
                         .prepare_cached(
                             "INSERT INTO message_claim
-                               (message_id, attempt, token, owner, leased, available_at_ms)
-                             VALUES (?1, ?2, ?3, ?4, 1, ?5)
+                               (message_id, attempt, token, owner, leased, available_at_ms, alone)
+                             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6)
                              ON CONFLICT (message_id) DO UPDATE SET
                                attempt = excluded.attempt, token = excluded.token,
                                owner = excluded.owner, leased = 1,
-                               available_at_ms = excluded.available_at_ms",
+                               available_at_ms = excluded.available_at_ms,
+                               alone = excluded.alone",
                         )?
-                        .execute(params![message.id, attempt, token, owner.text(), until])?;
+                        .execute(params![
+                            message.id,
+                            attempt,
+                            token,
+                            owner.text(),
+                            until,
+                            alone
+                        ])?;
                     take(&message, token, attempt);
                     count += 1;
+                    if is_alone {
+                        dead::set_aside(writing, &corrupt)?;
+                        return Ok((limit, true));
+                    }
                 }
                 dead::set_aside(writing, &corrupt)?;
                 if exhausted || count == limit {
-                    return Ok(count);
+                    return Ok((count, false));
                 }
             }
         })?;
         self.place = place;
         self.claims_go_on = count == limit;
-        Ok(())
+        Ok(suspects)
     }
 
     /// Marks claimed messages as processed. `false`: the claim was no longer held, somebody else
@@ -486,7 +556,8 @@ fn release(writing: &Writing<'_>, id: &str, token: i64) -> Result<bool> {
     let count = writing
         .conn
         .prepare_cached(
-            "UPDATE message_claim SET leased = 0, available_at_ms = 0, attempt = attempt - 1
+            "UPDATE message_claim SET leased = 0, available_at_ms = 0, attempt = attempt - 1,
+               alone = max(alone - 1, 0)
              WHERE message_id = ?1 AND token = ?2 AND leased = 1",
         )?
         .execute(params![id, token])?;
@@ -497,16 +568,18 @@ fn release(writing: &Writing<'_>, id: &str, token: i64) -> Result<bool> {
 
 fn fail(writing: &Writing<'_>, failure: &Failure) -> Result<FailOutcome> {
     let Failure { id, token, .. } = failure;
-    let attempt: Option<u32> = writing
+    let history: Option<(u32, u32)> = writing
         .conn
         .prepare_cached(
-            "SELECT attempt FROM message_claim WHERE message_id = ?1 AND token = ?2 AND leased = 1",
+            "SELECT attempt, failures FROM message_claim
+             WHERE message_id = ?1 AND token = ?2 AND leased = 1",
         )?
-        .query_row(params![id, token], |row| row.get(0))
+        .query_row(params![id, token], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some(attempt) = attempt else {
+    let Some((attempt, failures)) = history else {
         return Ok(FailOutcome::Stale);
     };
+    let failures = failures.saturating_add(1);
     let pending = writing
         .conn
         .prepare_cached("SELECT 1 FROM message_queue WHERE message_id = ?1 AND processed = 0")?
@@ -517,19 +590,31 @@ fn fail(writing: &Writing<'_>, failure: &Failure) -> Result<FailOutcome> {
         return Ok(FailOutcome::Stale);
     }
     let error = shorten(&failure.error);
-    if attempt >= failure.attempts_max {
+    if failures >= failure.attempts_max {
         dead::bury(writing, id, attempt, error)?;
         return Ok(FailOutcome::Dead);
     }
-    let delay_ms = retry_delay_ms(attempt, failure.retry_base_ms, failure.retry_max_ms);
+    let delay_ms = retry_delay_ms(failures, failure.retry_base_ms, failure.retry_max_ms);
     writing
         .conn
         .prepare_cached(
-            "UPDATE message_claim SET leased = 0, available_at_ms = ?2, error = ?3
+            "UPDATE message_claim SET leased = 0, available_at_ms = ?2, error = ?3,
+               failures = ?4, alone = max(alone - 1, 0)
              WHERE message_id = ?1",
         )?
-        .execute(params![id, deadline(writing.boot_ms, delay_ms), error])?;
+        .execute(params![
+            id,
+            deadline(writing.boot_ms, delay_ms),
+            error,
+            failures
+        ])?;
     Ok(FailOutcome::Retry { delay_ms })
+}
+
+fn last_error(conn: &Connection, id: &str) -> Result<Option<String>> {
+    Ok(conn
+        .prepare_cached("SELECT error FROM message_claim WHERE message_id = ?1")?
+        .query_row([id], |row| row.get(0))?)
 }
 
 fn shorten(text: &str) -> &str {
@@ -542,8 +627,8 @@ fn shorten(text: &str) -> &str {
 
 /// Exponential, with the upper half of the wait left to chance, so that messages that failed
 /// together do not come back together.
-fn retry_delay_ms(attempt: u32, base_ms: u64, max_ms: u64) -> u64 {
-    let doublings = attempt.saturating_sub(1).min(63);
+fn retry_delay_ms(failures: u32, base_ms: u64, max_ms: u64) -> u64 {
+    let doublings = failures.saturating_sub(1).min(63);
     let full = base_ms.saturating_mul(1 << doublings).min(max_ms);
     // The keys of a hasher are random.
     let chance = RandomState::new().build_hasher().finish();

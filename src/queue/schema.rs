@@ -69,6 +69,13 @@ const OWN: [(&str, &[&str]); 4] = [
     ("message_meta", &["key", "value"]),
 ];
 
+/// Columns that tables of earlier versions of this package have not, with their declarations in
+/// `schema.sql`.
+const ADDED: [(&str, &str, &str); 2] = [
+    ("message_claim", "failures", "INTEGER NOT NULL DEFAULT 0"),
+    ("message_claim", "alone", "INTEGER NOT NULL DEFAULT 0"),
+];
+
 /// Everything that `schema.sql` creates.
 const OBJECTS: [&str; 9] = [
     "message_queue",
@@ -142,7 +149,8 @@ pub(super) fn inspect(conn: &Connection, extension: Option<&Extension>) -> Resul
     }
     // Asked in any case: it too may find that the file is not ours.
     let extended = extension.map_or(Ok(true), |extension| (extension.is_complete)(conn))?;
-    Ok(match extended && OBJECTS.iter().all(|name| has(name)) {
+    let complete = extended && OBJECTS.iter().all(|name| has(name)) && lacking(conn)?.is_empty();
+    Ok(match complete {
         true => Found::Complete,
         false => Found::Incomplete,
     })
@@ -182,6 +190,17 @@ fn inspect_queue(conn: &Connection) -> Result<()> {
     Ok(())
 }
 
+/// Those of [`ADDED`] that are missing.
+fn lacking(conn: &Connection) -> Result<Vec<(&'static str, &'static str, &'static str)>> {
+    let mut missing = Vec::new();
+    for added in ADDED {
+        if lacks(conn, added.0, &[added.1])?.is_some() {
+            missing.push(added);
+        }
+    }
+    Ok(missing)
+}
+
 /// The first of these columns that a table has not.
 fn lacks<'c>(conn: &Connection, table: &str, columns: &[&'c str]) -> Result<Option<&'c str>> {
     let found = conn
@@ -205,6 +224,11 @@ pub(super) fn create(conn: &Connection, extension: Option<&Extension>) -> Result
     conn.execute_batch("BEGIN IMMEDIATE")?;
     let rollback = Rollback(conn);
     conn.execute_batch(include_str!("schema.sql"))?;
+    for (table, column, declaration) in lacking(conn)? {
+        conn.execute_batch(&format!(
+            "ALTER TABLE {table} ADD COLUMN {column} {declaration}"
+        ))?;
+    }
     if let Some(extension) = extension {
         (extension.complete)(conn)?;
     }

@@ -25,7 +25,9 @@ CREATE TABLE IF NOT EXISTS message_claim (
   owner           TEXT NOT NULL,    -- who claimed it, see owner.rs; begins with the boot id
   leased          INTEGER NOT NULL, -- 1 claimed, 0 waiting for its retry
   available_at_ms INTEGER NOT NULL, -- on the clock of that boot, see clock.rs
-  error           TEXT              -- of the newest failure
+  error           TEXT,             -- of the newest failure
+  failures        INTEGER NOT NULL DEFAULT 0, -- deliveries that were reported as failed
+  alone           INTEGER NOT NULL DEFAULT 0  -- deliveries with nothing beside it, not reported on
 ) WITHOUT ROWID;
 
 CREATE INDEX IF NOT EXISTS idx_message_claim_waiting ON message_claim (available_at_ms)

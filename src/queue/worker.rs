@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::claim::{Settled, Settlement};
+use super::claim::{ClaimedJson, Settled, Settlement, Terms};
 use super::message::{NewMessage, Records};
 use super::upkeep::CleanupProgress;
 use super::{Idempotence, Options, Owner, Store};
@@ -46,8 +46,10 @@ pub enum Request {
         limit: u32,
         /// Length of the lease, in milliseconds.
         lease_ms: u64,
-        /// Deliveries after which a message becomes a dead letter instead; 0: no limit.
+        /// See [`Terms::attempts_max`].
         attempts_max: u32,
+        /// See [`Terms::alone`].
+        alone: bool,
     },
     /// See [`Store::settle`].
     Settle(Settlement),
@@ -147,12 +149,7 @@ pub enum Reply {
     /// [`Request::Enqueue`]: committed, but for these.
     Enqueued(Vec<Refused>),
     /// [`Request::Claim`].
-    Claimed {
-        /// See [`Store::claim_json`].
-        json: String,
-        /// How many messages it holds.
-        count: u32,
-    },
+    Claimed(ClaimedJson),
     /// [`Request::Settle`].
     Settled(Settled),
     /// [`Request::Extend`]: whether each claim is still held.
@@ -655,20 +652,27 @@ fn work_alone(store: &mut Store, request: &Request, owner: &Owner) -> Result<Rep
             limit,
             lease_ms,
             attempts_max,
+            alone,
         } => {
-            let (mut json, mut count) = store.claim_json(limit, lease_ms, attempts_max, owner)?;
-            if count == 0 {
+            let terms = Terms {
+                lease_ms,
+                attempts_max,
+                owner,
+                alone,
+            };
+            let mut claimed = store.claim_json(limit, &terms)?;
+            if claimed.count == 0 && !claimed.suspects {
                 // The doorbell may have rung for a commit that cannot be seen yet.
                 match store.await_writer() {
                     // Its last page will ring again.
                     Err(error) if error.is_busy() => {}
                     outcome => {
                         outcome?;
-                        (json, count) = store.claim_json(limit, lease_ms, attempts_max, owner)?;
+                        claimed = store.claim_json(limit, &terms)?;
                     }
                 }
             }
-            Reply::Claimed { json, count }
+            Reply::Claimed(claimed)
         }
         Request::Settle(ref settlement) => Reply::Settled(store.settle(settlement)?),
         Request::Extend {

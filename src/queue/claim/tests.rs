@@ -134,47 +134,147 @@ fn failures_back_off_and_end_as_dead_letters() {
     assert_eq!(store.stats().expect("readable").dead, 1);
 }
 
+/// Claims for a consumer that is ended before it can settle anything; returns the ids.
+fn cut_short(store: &mut Store, folder: &Folder, limit: u32, attempts_max: u32) -> Vec<String> {
+    let claimed = store
+        .claim(limit, LEASE_MS, attempts_max, &Owner::new())
+        .expect("free");
+    folder.clock.advance(LEASE_MS as i64);
+    claimed.into_iter().map(|claimed| claimed.id).collect()
+}
+
+fn letters(store: &mut Store) -> Vec<serde_json::Value> {
+    serde_json::from_str(&store.dead_letters(9, 0).expect("readable")).expect("valid JSON")
+}
+
 #[test]
-fn deliveries_that_are_cut_short_end_as_a_dead_letter() {
+fn what_ends_its_consumers_by_itself_ends_as_a_dead_letter() {
     let folder = Folder::new();
     let (mut store, owner) = (folder.store(), Owner::new());
     store
         .enqueue_many(&[message("a", 1), message("b", 2)])
         .expect("new");
-    for attempt in 1..=2 {
-        let claimed = store.claim(1, LEASE_MS, 2, &owner).expect("free");
-        assert_eq!((ids(&claimed), claimed[0].attempt), (vec!["a"], attempt));
-        folder.clock.advance(LEASE_MS as i64);
+    for _ in 0..2 {
+        assert_eq!(cut_short(&mut store, &folder, 9, 2), ["a", "b"]);
     }
-    // Without a limit it would go on.
-    let claimed = store.claim(1, LEASE_MS, 0, &owner).expect("free");
-    assert_eq!(claimed[0].attempt, 3);
-    folder.clock.advance(LEASE_MS as i64);
-    let claimed = store.claim(1, LEASE_MS, 2, &owner).expect("free");
-    assert_eq!(ids(&claimed), ["b"], "what is buried does not count");
-    let letters: serde_json::Value =
-        serde_json::from_str(&store.dead_letters(9, 0).expect("readable")).expect("valid JSON");
-    let letter = &letters[0];
-    assert_eq!(
-        (
-            &letter["id"],
-            &letter["attempts"],
-            &letter["reason"],
-            &letter["error"]
-        ),
-        (
-            &"a".into(),
-            &3.into(),
-            &"attempts".into(),
-            &CUT_SHORT.into()
-        )
-    );
+    // Now both are suspected. Without a limit they would not be.
+    assert_eq!(cut_short(&mut store, &folder, 9, 0), ["a", "b"]);
+    for _ in 0..limits::CUT_SHORT_ALONE_MAX {
+        assert_eq!(cut_short(&mut store, &folder, 9, 2), ["a"]);
+    }
+    let claimed = store.claim(9, LEASE_MS, 2, &owner).expect("free");
+    assert_eq!(ids(&claimed), ["b"], "the next suspect, by itself too");
+    assert_eq!(claimed[0].attempt, 4);
+    let attempts = 3 + limits::CUT_SHORT_ALONE_MAX;
+    let letters = letters(&mut store);
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0]["id"], "a");
+    assert_eq!(letters[0]["attempts"], attempts);
+    assert_eq!(letters[0]["reason"], "attempts");
+    assert_eq!(letters[0]["error"], CUT_SHORT);
+    assert_eq!(store.complete(&held(&claimed)).expect("held"), [true]);
     assert_eq!(
         store.redrive(crate::queue::Selection::All).expect("free"),
         1
     );
     let claimed = store.claim(1, LEASE_MS, 2, &owner).expect("free");
     assert_eq!((ids(&claimed), claimed[0].attempt), (vec!["a"], 1));
+}
+
+#[test]
+fn a_suspect_is_claimed_by_itself_and_only_by_whoever_says_so() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    store.enqueue(&message("b", 2)).expect("new");
+    assert_eq!(cut_short(&mut store, &folder, 9, 1), ["b"]);
+    store
+        .enqueue_many(&[message("a", 1), message("c", 3)])
+        .expect("new");
+    let mut claim = |alone: bool| {
+        let terms = Terms {
+            lease_ms: LEASE_MS,
+            attempts_max: 1,
+            owner: &owner,
+            alone,
+        };
+        let claimed = store.claim_json(9, &terms).expect("free");
+        (claimed.json.matches("\"id\"").count() as u32 == claimed.count)
+            .then_some((claimed.count, claimed.suspects))
+    };
+    assert_eq!(claim(false), Some((1, true)), "it ends in front of it");
+    assert_eq!(claim(false), Some((0, true)));
+    assert_eq!(claim(true), Some((1, true)), "the suspect");
+    assert_eq!(claim(false), Some((1, false)), "the rest");
+    assert_eq!(claim(true), Some((0, false)));
+    assert_eq!(store.stats().expect("readable").claimed, 3);
+}
+
+#[test]
+fn failures_and_deliveries_cut_short_are_counted_apart() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    store.enqueue(&message("a", 1)).expect("new");
+    let fail = |store: &mut Store, attempts_max| {
+        let claimed = store.claim(1, LEASE_MS, 3, &owner).expect("free");
+        let outcome = store
+            .fail(&[failure(&claimed[0], attempts_max)])
+            .expect("held")[0];
+        folder.clock.advance(5_000);
+        (claimed[0].attempt, outcome)
+    };
+    for attempt in [1, 3, 5] {
+        let (begun, outcome) = fail(&mut store, 4);
+        assert_eq!(begun, attempt);
+        let FailOutcome::Retry { delay_ms } = outcome else {
+            panic!("{outcome:?}")
+        };
+        let full = 1_000 << (attempt / 2);
+        assert!(
+            (full / 2..=full).contains(&delay_ms),
+            "{delay_ms} of {full}"
+        );
+        if attempt < 5 {
+            assert_eq!(cut_short(&mut store, &folder, 1, 3), ["a"]);
+        }
+    }
+    // Whoever claims allows fewer than whoever reported: it has failed three times.
+    assert!(
+        store
+            .claim(1, LEASE_MS, 3, &owner)
+            .expect("free")
+            .is_empty()
+    );
+    let letters = letters(&mut store);
+    assert_eq!(letters[0]["attempts"], 5);
+    assert_eq!(letters[0]["error"], "no luck");
+}
+
+#[test]
+fn a_suspect_that_is_released_or_fails_was_not_cut_short() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    store.enqueue(&message("a", 1)).expect("new");
+    for _ in 0..2 {
+        assert_eq!(cut_short(&mut store, &folder, 9, 2), ["a"]);
+    }
+    for _ in 0..2 * limits::CUT_SHORT_ALONE_MAX {
+        let claimed = store.claim(9, LEASE_MS, 2, &owner).expect("free");
+        assert_eq!(claimed[0].attempt, 3);
+        assert_eq!(store.release(&held(&claimed)).expect("held"), [true]);
+    }
+    let claimed = store.claim(9, LEASE_MS, 2, &owner).expect("free");
+    store.fail(&[failure(&claimed[0], 2)]).expect("held");
+    folder.clock.advance(1_000);
+    for _ in 0..limits::CUT_SHORT_ALONE_MAX {
+        assert_eq!(cut_short(&mut store, &folder, 9, 2), ["a"]);
+    }
+    assert!(
+        store
+            .claim(9, LEASE_MS, 2, &owner)
+            .expect("none")
+            .is_empty()
+    );
+    assert_eq!(letters(&mut store)[0]["error"], CUT_SHORT);
 }
 
 #[test]
@@ -337,10 +437,16 @@ fn the_json_form_carries_the_claim_and_skips_corrupt_rows() {
     store
         .enqueue_many(&[message("a", 3), message("b", 4)])
         .expect("new");
-    let (text, count) = store.claim_json(2, LEASE_MS, 0, &owner).expect("free");
-    assert_eq!(count, 2);
+    let terms = Terms {
+        lease_ms: LEASE_MS,
+        attempts_max: 0,
+        owner: &owner,
+        alone: false,
+    };
+    let claimed = store.claim_json(2, &terms).expect("free");
+    assert_eq!((claimed.count, claimed.suspects), (2, false));
     assert_eq!(
-        text,
+        claimed.json,
         concat!(
             r#"[{"message":{"id":"a","type":"t","payload":{"x":1},"timestamp":3},"#,
             r#""token":1,"attempt":1},"#,
@@ -348,10 +454,7 @@ fn the_json_form_carries_the_claim_and_skips_corrupt_rows() {
             r#""token":1,"attempt":1}]"#
         )
     );
-    assert_eq!(
-        store.claim_json(2, LEASE_MS, 0, &owner).expect("none"),
-        ("[]".to_owned(), 0)
-    );
+    assert_eq!(store.claim_json(2, &terms).expect("none").json, "[]");
     assert_eq!(store.stats().expect("readable").dead, 2);
 }
 

@@ -96,6 +96,7 @@ fn claim(limit: u32) -> Request {
         limit,
         lease_ms: 60_000,
         attempts_max: 0,
+        alone: false,
     }
 }
 
@@ -150,7 +151,10 @@ fn enqueues_that_wait_share_a_commit_and_keep_their_own_outcomes() {
         assert_eq!(refused(answer), expected, "{}", answer.ticket);
     }
     assert!(
-        matches!(answers[7].result, Ok(Reply::Claimed { count: 6, .. })),
+        matches!(
+            answers[7].result,
+            Ok(Reply::Claimed(ClaimedJson { count: 6, .. }))
+        ),
         "{answers:?}"
     );
     assert_eq!(desk.worker.shared.pending.load(Ordering::Acquire), 0);
@@ -162,11 +166,11 @@ fn a_message_goes_its_whole_way() {
     let folder = Folder::new();
     let desk = Desk::open(folder.options());
     desk.answer(batch(&["a", "b", "c"])).expect("new");
-    let Ok(Reply::Claimed { json, count: 3 }) = desk.answer(claim(9)) else {
+    let Ok(Reply::Claimed(ClaimedJson { json, count: 3, .. })) = desk.answer(claim(9)) else {
         panic!("three are free")
     };
     assert!(json.starts_with(r#"[{"message":{"id":"a","#), "{json}");
-    let Ok(Reply::Claimed { count: 0, .. }) = desk.answer(claim(9)) else {
+    let Ok(Reply::Claimed(ClaimedJson { count: 0, .. })) = desk.answer(claim(9)) else {
         panic!("none is free")
     };
     let held = |id: &str| (id.to_owned(), 1);
@@ -298,7 +302,10 @@ fn what_was_handled_elsewhere_is_settled_after_what_was_stored_before() {
         codes(&answers),
         named([(1, "ok"), (2, "ok"), (3, "ok"), (4, "ok")])
     );
-    let Ok(Reply::Claimed { ref json, count: 1 }) = answers[3].result else {
+    let Ok(Reply::Claimed(ClaimedJson {
+        ref json, count: 1, ..
+    })) = answers[3].result
+    else {
         panic!("{answers:?}")
     };
     assert!(json.contains(r#""id":"c""#), "{json}");
@@ -542,7 +549,7 @@ fn a_claim_that_finds_nothing_waits_for_the_commit_that_is_under_way() {
         })
         .expect("writable");
     let completion = desk.wait().remove(0);
-    let Ok(Reply::Claimed { count, .. }) = completion.result else {
+    let Ok(Reply::Claimed(ClaimedJson { count, .. })) = completion.result else {
         panic!("{completion:?}");
     };
     assert_eq!(count, 1);
