@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
+import { deliveryStore } from '../dist/delivery-store.js';
 import { limits } from '../dist/limits.js';
 import { SQLiteQueue, SQLiteQueuePoller } from '../features/sqlite-queue/index.js';
 import {
@@ -336,6 +337,43 @@ describe('leases', () => {
     assert.equal(handled.length, 2000);
     assert.equal(new Set(handled).size, 2000);
     for (const child of children) assert.equal((await child.ended).code, 0);
+  });
+});
+
+describe('messages that somebody else settles while their handler runs', () => {
+  /** A poller in whose handler `meanwhile` happens, whatever becomes of the handler then. */
+  async function drain(t, meanwhile, outcome = () => {}) {
+    const dbPath = openQueue(t).dbPath;
+    const other = openQueue(t, { dbPath });
+    other.enqueue(message('a'));
+    const { poller, errors } = makePoller(t, {
+      queue: openQueue(t, { dbPath }),
+      onMessage: async ({ id }) => {
+        await meanwhile(other, id);
+        return outcome();
+      },
+    });
+    // `once` would reject with what is told as an error.
+    const drained = new Promise((resolve) => poller.once('drained', resolve));
+    await poller.start();
+    await drained;
+    assert.equal(other.stats().processed, 1);
+    return errors.map(({ error, phase }) => [error.code ?? error.message, phase]);
+  }
+  const mark = (queue, id) => queue[deliveryStore].markHandled([id]);
+
+  test('because another copy was handled are no news', async (t) => {
+    assert.deepEqual(await drain(t, mark), []);
+  });
+
+  test('for that reason, and whose own handler fails, are no more than that', async (t) => {
+    const failure = () => Promise.reject(new Error('no'));
+    assert.deepEqual(await drain(t, mark, failure), [['no', 'handle']]);
+  });
+
+  test('for any other reason are reported', async (t) => {
+    const settle = (queue, id) => queue.markProcessed(id);
+    assert.deepEqual(await drain(t, settle), [['ERR_IPC_STALE_CLAIM', 'settle']]);
   });
 });
 

@@ -38,7 +38,8 @@ export interface DeliveryStore {
   storeNow(records: readonly string[]): void;
   /**
    * Marks messages as processed, on the worker thread and after what was stored before. Pending
-   * ones only; who has claimed one of them finds its claim stale. Others are left as they are.
+   * ones only; who has claimed one of them finds its claim stale, which a poller does not report.
+   * Others are left as they are.
    */
   markHandled(ids: readonly string[]): Promise<void>;
   /**

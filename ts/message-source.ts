@@ -47,7 +47,10 @@ export interface SettleReport {
     readonly dead: boolean;
     readonly retryInMs: number;
   }>;
-  /** Messages that were no longer ours: the lease had run out, or somebody else settled them. */
+  /**
+   * Messages that were no longer ours: the lease had run out, or somebody else settled them. Not
+   * those whose copy was handled meanwhile, and that nobody else has had.
+   */
   readonly stale: readonly Claimed[];
   /** Handled messages that the source could not mark; they will be delivered again. */
   readonly unmarked: ReadonlyArray<{ readonly claim: Claimed; readonly error: unknown }>;

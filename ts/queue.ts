@@ -175,6 +175,8 @@ type ClaimAnswer = ClaimedMessage[] | { claims: ClaimedMessage[]; suspects: true
 /** The answer of `settle`: places of stale claims, and what became of the failed ones. */
 interface SettleAnswer {
   stale: number[];
+  /** Ids of those that are stale only because somebody has marked the message as handled. */
+  handled: string[];
   failed: { dead: boolean; retryInMs: number }[];
 }
 
@@ -514,15 +516,17 @@ export class SQLiteQueue {
         return run(
           () => JSON.parse(native.settle(request)) as SettleAnswer,
           (native, ticket) => native.settleLater(ticket, request),
-          ({ stale, failed: outcomes }): SettleReport => {
+          ({ stale, handled, failed: outcomes }): SettleReport => {
             const all = [...completed, ...failed.map(({ claim }) => claim), ...released];
             const lost = new Set(stale.map((index) => all[index] as Claimed));
+            // Their messages are done, which is what this was to achieve.
+            const done = new Set(handled);
             return {
               failed: failed.flatMap(({ claim }, index) => {
                 const outcome = outcomes[index];
                 return lost.has(claim) || outcome === undefined ? [] : [{ claim, ...outcome }];
               }),
-              stale: [...lost],
+              stale: [...lost].filter(({ message }) => !done.has(message.id)),
               unmarked: [],
             };
           },

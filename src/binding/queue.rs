@@ -539,7 +539,7 @@ fn refused_json(refused: &[Refused]) -> String {
     json!(refused).to_string()
 }
 
-/// `stale` holds places in the sequence of completed, failed and released claims.
+/// `stale` holds places in the sequence of completed, failed and released claims, `handled` ids.
 fn settled_json(settled: &Settled) -> String {
     let failed = settled
         .failed
@@ -565,7 +565,7 @@ fn settled_json(settled: &Settled) -> String {
             FailOutcome::Stale => json!({ "dead": false, "retryInMs": 0 }),
         })
         .collect();
-    json!({ "stale": stale, "failed": failed }).to_string()
+    json!({ "stale": stale, "handled": settled.handled, "failed": failed }).to_string()
 }
 
 fn settlement(request: &str) -> errors::Result<Settlement> {

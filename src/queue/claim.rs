@@ -28,7 +28,7 @@ use super::owner::Owner;
 use super::room;
 use super::row::{self, Flaw, Message};
 use super::store::{Store, Writing};
-use super::{Durability, dead};
+use super::{Durability, dead, handled};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -100,6 +100,24 @@ impl Settlement {
         self.complete.len() + self.fail.len() + self.release.len()
     }
 
+    /// The claims that were not held.
+    fn stale<'a>(&'a self, settled: &Settled) -> Vec<(&'a str, i64)> {
+        let failed = self.fail.iter().map(|failure| (&failure.id, failure.token));
+        let claims = |claims: &'a [(String, i64)]| claims.iter().map(|(id, token)| (id, *token));
+        let held = |outcome: &FailOutcome| *outcome != FailOutcome::Stale;
+        claims(&self.complete)
+            .chain(failed)
+            .chain(claims(&self.release))
+            .zip(
+                (settled.completed.iter().copied())
+                    .chain(settled.failed.iter().map(held))
+                    .chain(settled.released.iter().copied()),
+            )
+            .filter(|(_, is_held)| !is_held)
+            .map(|((id, token), _)| (id.as_str(), token))
+            .collect()
+    }
+
     /// Two with half of the claims each, in their order, if there is more than one.
     fn halves(&self) -> Option<(Settlement, Settlement)> {
         if self.len() < 2 {
@@ -136,6 +154,9 @@ pub struct Settled {
     pub failed: Vec<FailOutcome>,
     /// Whether the claim was still held.
     pub released: Vec<bool>,
+    /// Ids of those that were not held only because somebody has marked their message as handled:
+    /// nobody else has or had them, and they will not be delivered again.
+    pub handled: Vec<String>,
 }
 
 /// On which terms messages are claimed.
@@ -466,7 +487,7 @@ impl Store {
                     .map(|(id, token)| settle(writing, id, *token))
                     .collect()
             };
-            Ok(Settled {
+            let mut settled = Settled {
                 completed: each(&settlement.complete, complete)?,
                 failed: settlement
                     .fail
@@ -474,7 +495,14 @@ impl Store {
                     .map(|failure| fail(writing, failure))
                     .collect::<Result<_>>()?,
                 released: each(&settlement.release, release)?,
-            })
+                handled: Vec::new(),
+            };
+            for (id, token) in settlement.stale(&settled) {
+                if handled::end_claim(writing.conn, id, token)? {
+                    settled.handled.push(id.to_owned());
+                }
+            }
+            Ok(settled)
         })
     }
 
@@ -492,6 +520,7 @@ impl Store {
         settled.completed.extend(others.completed);
         settled.failed.extend(others.failed);
         settled.released.extend(others.released);
+        settled.handled.extend(others.handled);
         Ok(settled)
     }
 

@@ -23,7 +23,8 @@ const UP_TO_ODD: &str = "SELECT 1 FROM message_queue INDEXED BY idx_message_queu
      WHERE processed = 0 AND processed_at IS NOT NULL AND rowid <= ?1 LIMIT 1";
 
 impl Store {
-    /// Marks pending messages as processed, whoever has claimed them: such a claim is stale then.
+    /// Marks pending messages as processed, whoever has claimed them: such a claim is stale then, and
+    /// [`Store::settle`] tells its owner why.
     /// Messages in another state, and ids without one, are left as they are. Returns how many
     /// were marked.
     pub fn mark_handled(&mut self, ids: &[impl AsRef<str>]) -> Result<u64> {
@@ -154,9 +155,29 @@ fn settle(writing: &Writing<'_>, id: &str) -> Result<bool> {
              WHERE message_id = ?1 AND processed = 0",
         )?
         .execute(params![id, writing.unix_seconds()])?;
-    if count > 0 {
+    if count > 0 && !keep_claim(writing.conn, id)? {
         store::forget_claim(writing.conn, id)?;
     }
+    Ok(count > 0)
+}
+
+/// Gives the claim of a message that was marked back, and leaves it there, so that its owner can
+/// be told from one whose message somebody else took. `false`: nobody holds it.
+fn keep_claim(conn: &Connection, id: &str) -> Result<bool> {
+    let count = conn
+        .prepare_cached("UPDATE message_claim SET leased = 0 WHERE message_id = ?1 AND leased = 1")?
+        .execute([id])?;
+    Ok(count > 0)
+}
+
+/// Forgets a claim whose message was marked while it was held. `false`: it was not.
+pub(super) fn end_claim(conn: &Connection, id: &str, token: i64) -> Result<bool> {
+    let count = conn
+        .prepare_cached(
+            "DELETE FROM message_claim WHERE message_id = ?1 AND token = ?2 AND leased = 0
+               AND EXISTS (SELECT 1 FROM message_queue WHERE message_id = ?1 AND processed = 1)",
+        )?
+        .execute(params![id, token])?;
     Ok(count > 0)
 }
 
@@ -171,8 +192,8 @@ fn record(conn: &Connection, id: &str, unix_seconds: i64) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Owner;
     use super::super::testing::{Folder, message};
+    use super::super::{FailOutcome, Failure, Owner, Settlement};
     use super::*;
     use crate::limits;
 
@@ -195,13 +216,73 @@ mod tests {
         assert_eq!(store.mark_handled(&ids).expect("free"), 2);
         assert_eq!(store.pending_among(&ids).expect("readable"), [0; 0]);
         assert_eq!(store.handled_among(&ids).expect("readable"), [0, 1, 2]);
-        assert_eq!(
-            store.complete(&[(claim.id, claim.token)]).expect("free"),
-            [false]
-        );
+        let held = [(claim.id, claim.token)];
+        assert_eq!(store.extend(&held, 60_000).expect("free"), [false]);
+        assert_eq!(store.complete(&held).expect("free"), [false]);
         let stats = store.stats().expect("readable");
         assert_eq!((stats.processed, stats.dead, stats.pending), (3, 1, 0));
         assert_eq!(store.mark_handled(&[""; 0]).expect("nothing to do"), 0);
+    }
+
+    #[test]
+    fn whoever_holds_a_message_that_was_marked_is_told_so_and_nobody_else() {
+        let folder = Folder::new();
+        let (mut store, owner, rival) = (folder.store(), Owner::new(), Owner::new());
+        let ids = ["complete", "fail", "release", "taken", "processed"];
+        for (index, id) in (1..).zip(ids) {
+            store.enqueue(&message(id, index)).expect("new");
+        }
+        let claim = |store: &mut Store, owner: &Owner| -> Vec<(String, i64)> {
+            let claimed = store.claim(9, 60_000, 0, owner).expect("free");
+            claimed.into_iter().map(|one| (one.id, one.token)).collect()
+        };
+        let first = claim(&mut store, &owner);
+        store.release(&first[3..4]).expect("held");
+        let taken = claim(&mut store, &rival);
+        store.mark_processed("processed").expect("there");
+        assert_eq!(store.mark_handled(&ids).expect("free"), 4);
+        let failure = |(id, token): &(String, i64)| Failure {
+            id: id.clone(),
+            token: *token,
+            error: String::new(),
+            attempts_max: 9,
+            retry_base_ms: 1,
+            retry_max_ms: 1,
+        };
+        let settlement = Settlement {
+            complete: vec![first[0].clone(), first[3].clone(), first[4].clone()],
+            fail: vec![failure(&first[1])],
+            release: vec![first[2].clone()],
+        };
+        let settled = store.settle(&settlement).expect("free");
+        assert_eq!(settled.completed, [false; 3]);
+        assert_eq!(settled.failed, [FailOutcome::Stale]);
+        assert_eq!(settled.released, [false]);
+        // Of the others somebody else had one, and one was marked by somebody who does not care.
+        assert_eq!(settled.handled, ["complete", "fail", "release"]);
+        let again = store.settle(&settlement).expect("free");
+        assert!(again.handled.is_empty(), "it is told once");
+        let settlement = Settlement {
+            complete: taken,
+            ..Settlement::default()
+        };
+        let settled = store.settle(&settlement).expect("free");
+        assert_eq!(settled.handled, ["taken"], "the newest claim is the one");
+    }
+
+    #[test]
+    fn a_claim_of_a_message_that_was_marked_is_forgotten_by_the_cleanup() {
+        let folder = Folder::new();
+        let (mut store, owner) = (folder.store(), Owner::new());
+        store.enqueue(&message("a", 1)).expect("new");
+        store.claim(1, 60_000, 0, &owner).expect("free");
+        store.mark_handled(&["a"]).expect("free");
+        store.cleanup(1.0).expect("free");
+        let left: i64 = store
+            .conn
+            .query_row("SELECT count(*) FROM message_claim", [], |row| row.get(0))
+            .expect("readable");
+        assert_eq!(left, 0);
     }
 
     #[test]
