@@ -4,7 +4,16 @@ import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { HybridConsumer } from '../features/hybrid/index.js';
-import { consumerOf, listened, paths, publisherOf, queueOf, serverOf } from './support/hybrid.mjs';
+import {
+  consumerOf,
+  listened,
+  paths,
+  publisherOf,
+  queueOf,
+  serverOf,
+  timed,
+} from './support/hybrid.mjs';
+import { noPython, startOld } from './support/queue.mjs';
 import { child, connected, deferred, until, within } from './support/socket.mjs';
 
 const message = (id, more) => ({ id, type: 'candle', payload: { id }, timestamp: 1, ...more });
@@ -133,6 +142,31 @@ test('what runs at the deadline is given up: stored by the publisher, free for o
   const claims = queue.claim();
   assert.deepEqual(claims.map((claim) => claim.message.id).sort(), ['sent', 'stored']);
   assert.ok(events.every(([, error]) => error.code === 'ERR_IPC_CONNECTION_LOST'));
+});
+
+test('stop() keeps to its deadline and blocks nothing while another process holds the file', {
+  skip: noPython,
+}, async (t) => {
+  const where = paths(t);
+  const queue = queueOf(t, where);
+  queue.enqueueMany(['done', 'runs'].map((id) => message(id)));
+  const gate = deferred();
+  const { consumer, seen } = await consumerOf(t, where, ({ id }) =>
+    id === 'done' ? gate.promise : never(),
+  );
+  await until(() => seen.length === 2, 'the handlers');
+  const old = await startOld(t, where.dbPath);
+  await old.sql('BEGIN IMMEDIATE');
+  // Its outcome cannot be recorded now.
+  gate.resolve();
+  await until(() => consumer.stats().handled === 1, 'the first handler');
+  const { tookMs, blockedMs } = await timed(() => consumer.stop({ deadlineMs: 300 }));
+  assert.ok(tookMs < 2000, `${tookMs} ms`);
+  assert.ok(blockedMs < 1000, `${blockedMs} ms`);
+  await old.sql('ROLLBACK');
+  // What the thread of the queue had begun it still does, and then gives back what is left.
+  await until(() => queue.stats().claimed === 0, 'the claims');
+  assert.deepEqual([queue.stats().processed, queue.stats().pending], [1, 1]);
 });
 
 test('what was given up is handled after the next start, whatever its first handler does', async (t) => {

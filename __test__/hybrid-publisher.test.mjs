@@ -5,7 +5,7 @@ import { rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { describe, test } from 'node:test';
 import { DeliveryError, HybridPublisher, PublishManyError } from '../features/hybrid/index.js';
-import { paths, publisherOf, serverOf, stored } from './support/hybrid.mjs';
+import { paths, publisherOf, serverOf, stored, timed } from './support/hybrid.mjs';
 import { noPython, startOld } from './support/queue.mjs';
 import { deferred, until } from './support/socket.mjs';
 
@@ -418,6 +418,22 @@ test('what cannot be stored either is rejected in time, and whether it may have 
   assert.equal((await publisher.publish(message('sent'))).via, 'queue');
   assert.equal((await storing.publish(message('under way'))).via, 'queue');
   assert.deepEqual(ids(stored(where)).sort(), ['sent', 'under way']);
+});
+
+test('close() blocks nothing while another process holds the file', {
+  skip: noPython,
+}, async (t) => {
+  const where = paths(t);
+  const { publisher } = publisherOf(t, { ...where, timeoutMs: 500 });
+  const old = await startOld(t, where.dbPath);
+  await old.sql('BEGIN IMMEDIATE');
+  const rejected = assert.rejects(publisher.publish(message('a')), { indeterminate: true });
+  const { tookMs, blockedMs } = await timed(() => publisher.close({ deadlineMs: 50 }));
+  await rejected;
+  assert.ok(tookMs < 3000, `${tookMs} ms`);
+  assert.ok(blockedMs < 1000, `${blockedMs} ms`);
+  await old.sql('ROLLBACK');
+  await until(() => stored(where).length === 1);
 });
 
 test('close() waits for acknowledgements, then stores the rest, and ends', async (t) => {

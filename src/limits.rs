@@ -69,6 +69,10 @@ limits! {
     /// waits for a commit that has begun.
     pub const DEADLINE_MS: u32 = 5_000;
 
+    /// Milliseconds that closing a hybrid publisher or consumer leaves its queue at least, also when
+    /// the deadline has passed: for a file that nobody else holds it is enough.
+    pub const CLOSE_GRACE_MS: u32 = 250;
+
     /// Base of the wait before `client.request()` is sent again, in milliseconds.
     pub const REQUEST_RETRY_DELAY_MS: u32 = 100;
 

@@ -25,7 +25,7 @@ import {
   SQLiteQueuePoller,
   type SQLiteQueuePollerOptions,
 } from './poller.js';
-import { SQLiteQueue } from './queue.js';
+import { closeWithin, SQLiteQueue } from './queue.js';
 import {
   type ConnectionInfo,
   UnixSocketServer,
@@ -223,7 +223,8 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
    * before, and resolves when their outcomes are acknowledged and settled and the file is closed.
    * What is not done at the deadline is given up: publishers store it, claims are given back, and a
    * handler that ends later is not heard. Messages of the queue that wait for a handler are given
-   * back at once.
+   * back at once. While another process holds the file, outcomes cannot be recorded; where that
+   * lasts beyond the deadline, messages come again though their handlers succeeded.
    *
    * Calls while the consumer is being stopped share the outcome of the first. Called from inside
    * `onMessage` it resolves at once, since that handler could not end otherwise. A consumer that
@@ -364,6 +365,7 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
   /** Never rejects: nobody may be waiting. */
   async #end({ server, poller, queue, intake }: Parts, deadlineMs: number): Promise<void> {
     const deliveries = this.#deliveries;
+    const endsAt = performance.now() + deadlineMs;
     const stopped = Promise.all([server.stop({ deadlineMs }), poller.stop({ deadlineMs })]);
     intake.shutQueue();
     deliveries?.drain();
@@ -372,7 +374,7 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
     deliveries?.finish();
     this.#deliveries = undefined;
     try {
-      queue.close();
+      await queue[closeWithin](Math.max(endsAt - performance.now(), limits.closeGraceMs));
     } catch (error) {
       this.#failed(error, { via: 'queue', phase: 'close' });
     }

@@ -25,7 +25,7 @@ import {
   type HybridPublisherStats,
   PublishManyError,
 } from './publisher-types.js';
-import { SQLiteQueue } from './queue.js';
+import { closeWithin, SQLiteQueue } from './queue.js';
 import { SocketLines } from './socket-lines.js';
 import { Spiller } from './spiller.js';
 import type { DeadlineOptions } from './types.js';
@@ -238,7 +238,8 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
 
   /**
    * Takes no more messages, waits for acknowledgements until the deadline, stores what is left, and
-   * ends. Every `publish()` has its outcome when this resolves.
+   * ends. Every `publish()` has its outcome when this resolves; while another process holds the file,
+   * that takes up to `timeoutMs`.
    */
   close({ deadlineMs }: DeadlineOptions = {}): Promise<void> {
     const range = { min: 0, max: DELAY_MS_MAX };
@@ -252,6 +253,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   }
 
   async #end(deadlineMs: number): Promise<void> {
+    const endsAt = performance.now() + deadlineMs;
     let timer: ReturnType<typeof setTimeout> | undefined;
     const deadline = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, deadlineMs);
@@ -267,8 +269,9 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     this.#spiller.end();
     this.#order?.end();
     this.#client.disconnect();
-    await this.#markLate();
-    this.#queue.close();
+    // The queue has it done before it closes, if there is time.
+    void this.#markLate();
+    await this.#queue[closeWithin](Math.max(endsAt - performance.now(), limits.closeGraceMs));
   }
 
   async #empty(): Promise<void> {

@@ -46,6 +46,7 @@ interface Limits {
   readonly lateRepliesMax: number;
   readonly reconnectDelayMsMax: number;
   readonly deadlineMs: number;
+  readonly closeGraceMs: number;
   readonly retentionHours: number;
   readonly batchSize: number;
   readonly pollIntervalMs: number;

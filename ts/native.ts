@@ -196,7 +196,9 @@ export interface NativeQueue {
   schemaVersion(): number;
   /** Whether `Doorbell` tells of other processes' writes; false where the system cannot. */
   watch(on: boolean): boolean;
-  close(): void;
+  releaseAllLater(ticket: number): void;
+  /** With `wait` it blocks until the worker thread has done what it was asked. */
+  close(wait: boolean): void;
   /** After `close`: nobody waits for results any more. */
   forget(): void;
 }

@@ -180,6 +180,9 @@ interface SettleAnswer {
   failed: { dead: boolean; retryInMs: number }[];
 }
 
+/** How the delivery layer closes a queue. @internal */
+export const closeWithin: unique symbol = Symbol('closeWithin');
+
 /** How a class that extends the queue reaches the addon. @internal */
 export const callNative: unique symbol = Symbol('callNative');
 
@@ -436,14 +439,41 @@ export class SQLiteQueue {
   /**
    * Closes the file. Asynchronous work that has begun is finished first; claims of this queue
    * object are given back. Closing again does nothing.
+   *
+   * The call blocks meanwhile, which takes milliseconds, unless another process holds the file: it
+   * waits at most 5 seconds for the work, and `busyTimeoutMs` for the claims. What is not done by
+   * then is rejected with `ERR_IPC_QUEUE_CLOSED`, and such claims end with their lease.
    */
   close(): void {
+    this.#close(true);
+  }
+
+  /**
+   * Closes the file without blocking the event loop: gives the asynchronous work and the claims
+   * `waitMs`. What has not begun by then is rejected with `ERR_IPC_QUEUE_CLOSED`. @internal
+   */
+  async [closeWithin](waitMs: number): Promise<void> {
+    if (!this.#closed && this.#work.isUsed) {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const deadline = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, waitMs);
+      });
+      // It is answered after everything that was asked before.
+      const done = this.#work.ask((native, ticket) => native.releaseAllLater(ticket));
+      // Claims that cannot be given back end with their lease.
+      await Promise.race([done.catch(() => {}), deadline]);
+      clearTimeout(timer);
+    }
+    this.#close(false);
+  }
+
+  #close(wait: boolean): void {
     if (this.#closed) return;
     this.#work.flush();
     this.#closed = true;
     this.#doorbells.clear();
     try {
-      this.#native.close();
+      this.#native.close(wait);
     } catch (error) {
       throw fromNative(error);
     } finally {

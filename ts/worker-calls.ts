@@ -98,6 +98,11 @@ export class WorkerCalls {
     this.#onIdle = onIdle;
   }
 
+  /** Whether the worker thread was ever asked for anything. */
+  get isUsed(): boolean {
+    return this.#lastTicket > 0;
+  }
+
   get isIdle(): boolean {
     return this.#waiting.size === 0;
   }

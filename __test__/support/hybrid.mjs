@@ -68,6 +68,23 @@ export async function serverOf(t, { socketPath }, handler = () => {}, options = 
   return { server, seen };
 }
 
+/** How long something took, and for how long the event loop had no turn meanwhile, at most. */
+export async function timed(run) {
+  const begun = performance.now();
+  let blockedMs = 0;
+  let last = begun;
+  const look = () => {
+    const now = performance.now();
+    blockedMs = Math.max(blockedMs, now - last);
+    last = now;
+  };
+  const turns = setInterval(look, 1);
+  await run();
+  clearInterval(turns);
+  look();
+  return { tookMs: performance.now() - begun, blockedMs };
+}
+
 /** What is in the file, by a look from outside the publisher. */
 export function stored({ dbPath }) {
   const queue = new SQLiteQueue({ dbPath });

@@ -418,10 +418,17 @@ impl NativeQueue {
         })
     }
 
-    /// Finishes what the worker has begun, and closes the file. Results of the worker may still
-    /// follow; `forget` ends that.
+    /// Gives back every claim that this queue holds.
     #[napi(catch_unwind)]
-    pub fn close(&mut self) -> errors::Result<()> {
+    pub fn release_all_later(&mut self, ticket: f64) -> errors::Result<()> {
+        self.submit(ticket as u64, Request::Release)
+    }
+
+    /// Closes the file. With `wait` this first finishes what the worker was asked, see
+    /// [`Worker::close`]; without, the worker finishes what it has begun and gives the claims back,
+    /// in its own time. Results of it may still follow; `forget` ends that.
+    #[napi(catch_unwind)]
+    pub fn close(&mut self, wait: bool) -> errors::Result<()> {
         let Some(mut store) = self.store.take() else {
             return Ok(());
         };
@@ -431,14 +438,19 @@ impl NativeQueue {
             let mut sources = event_loop.sources().borrow_mut();
             let queue = sources.of(key);
             queue.unwatch(hub.reactor());
-            if let Some(worker) = &mut queue.worker {
-                worker.close(true);
-            }
+            let Some(worker) = &mut queue.worker else {
+                return false;
+            };
+            worker.close(wait);
+            !wait
         });
-        // Claims that cannot be given back now end with their lease.
-        let _ = store.queue().release_all(&self.owner);
+        let is_left_to_worker = *stopped.as_ref().unwrap_or(&false);
+        if !is_left_to_worker {
+            // Claims that cannot be given back now end with their lease.
+            let _ = store.queue().release_all(&self.owner);
+        }
         store.close().map_err(exception)?;
-        stopped
+        stopped.map(drop)
     }
 
     /// Nobody waits for results any more.
@@ -516,7 +528,7 @@ impl Drop for NativeQueue {
 pub fn answer(reply: Reply) -> String {
     match reply {
         Reply::Enqueued(refused) => refused_json(&refused),
-        Reply::Handled => "null".to_owned(),
+        Reply::Handled | Reply::Released => "null".to_owned(),
         Reply::Claimed(claimed) if claimed.suspects => {
             format!("{{\"claims\":{},\"suspects\":true}}", claimed.json)
         }

@@ -67,6 +67,8 @@ pub enum Request {
         /// Whether to remember the ids.
         remember: bool,
     },
+    /// See [`Store::release_all`].
+    Release,
     /// See [`Store::cleanup`].
     Cleanup {
         /// Hours that processed messages stay.
@@ -156,6 +158,8 @@ pub enum Reply {
     Extended(Vec<bool>),
     /// [`Request::Handled`].
     Handled,
+    /// [`Request::Release`].
+    Released,
     /// [`Request::Cleanup`]: how many messages were deleted.
     Cleaned(u64),
 }
@@ -344,7 +348,7 @@ impl Worker {
 
     /// Ends the worker; it takes no requests from now on.
     ///
-    /// With `flush` this waits for everything that was submitted, at most
+    /// With `flush` this blocks until everything that was submitted is done, at most
     /// [`limits::DEADLINE_MS`]. What was not begun by then, or without `flush` by now, is
     /// answered with `QueueClosed`. Call [`Worker::take`] afterwards, and when woken.
     pub fn close(&mut self, flush: bool) {
@@ -679,6 +683,10 @@ fn work_alone(store: &mut Store, request: &Request, owner: &Owner) -> Result<Rep
             ref claims,
             lease_ms,
         } => Reply::Extended(store.extend(claims, lease_ms)?),
+        Request::Release => {
+            store.release_all(owner)?;
+            Reply::Released
+        }
         Request::Cleanup { .. } => {
             return Err(Error::rule(Code::Internal, "Cleanups come in chunks."));
         }
