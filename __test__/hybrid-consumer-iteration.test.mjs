@@ -96,6 +96,24 @@ for (const ending of ['break', 'throw']) {
   });
 }
 
+test('leaving the loop is no failure of the messages, however few are allowed', async (t) => {
+  const options = { maxAttempts: 1 };
+  const { consumer, queue, where, events } = iterated(t, ['a'], options);
+  for await (const delivery of consumer) {
+    assert.equal(delivery.attempt, 1);
+    break;
+  }
+  assert.deepEqual([queue.stats().dead, queue.stats().pending], [0, 1]);
+  const next = new HybridConsumer({ pollInterval: 5, ...where, ...options });
+  listened(t, next);
+  for await (const delivery of next) {
+    assert.deepEqual([delivery.id, delivery.attempt], ['a', 2]);
+    delivery.ack();
+    break;
+  }
+  assert.deepEqual([queue.stats().processed, events], [1, []]);
+});
+
 test('at most concurrency messages are not settled', async (t) => {
   const { consumer, where } = iterated(t, [], { concurrency: 4 });
   const iterator = consumer[Symbol.asyncIterator]();

@@ -1,7 +1,6 @@
-import { IpcError } from './errors.js';
 import { Fifo } from './fifo.js';
 import type { Channel, MessageInfo } from './message-intake.js';
-import { NotHandled } from './poll-loop.js';
+import { GivenUp, NotHandled } from './poll-loop.js';
 import type { IPCMessage } from './types.js';
 
 /** A message of a consumer that is iterated over. Settle it with `ack()` or `nack()`. */
@@ -58,12 +57,8 @@ export class Delivery {
   }
 }
 
-/** What becomes of a message that was handed out and not settled when its iteration ended. */
-export class NotSettled extends IpcError {
-  constructor() {
-    super('ERR_IPC_CONSUMER_STOPPED', 'The message was not settled when the iteration ended');
-  }
-}
+/** The reason why a message comes again that was not settled when its iteration ended. */
+const NOT_SETTLED = 'The message was not settled when the iteration ended';
 
 /** The messages of a consumer as an async iterator. */
 export class Deliveries implements AsyncIterableIterator<Delivery> {
@@ -117,11 +112,11 @@ export class Deliveries implements AsyncIterableIterator<Delivery> {
     }
   }
 
-  /** Nobody settles what was handed out: it comes again. */
+  /** Nobody settles what was handed out: it comes again, and has not failed. */
   finish(): void {
     this.#isFinished = true;
     this.drain();
-    for (const delivery of [...this.#unsettled]) delivery.nack(new NotSettled());
+    for (const delivery of [...this.#unsettled]) delivery.nack(new GivenUp(NOT_SETTLED));
   }
 
   async next(): Promise<IteratorResult<Delivery>> {

@@ -1,5 +1,5 @@
 import { checkSocketPath } from './client.js';
-import { Deliveries, type Delivery, NotSettled } from './deliveries.js';
+import { Deliveries, type Delivery } from './deliveries.js';
 import { deliveryStore } from './delivery-store.js';
 import { DuplicateGate } from './duplicate-gate.js';
 import { Emitter } from './emitter.js';
@@ -281,7 +281,8 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
   /**
    * The messages, each to be settled with `ack()` or `nack()`; at most `concurrency` are not. The
    * consumer starts with the first one that is asked for. When the loop is left, what was not
-   * settled comes again, and the consumer stops; when it is stopped from elsewhere, the loop ends.
+   * settled comes again, as a delivery that was cut short and not as one that failed, and the
+   * consumer stops; when it is stopped from elsewhere, the loop ends.
    *
    * @throws {IpcError} `ERR_IPC_INVALID_ARGUMENT` for a consumer with `onMessage`. The first
    * `next()` rejects as `start()`, with `ERR_IPC_ALREADY_RUNNING` when it is iterated over already.
@@ -433,5 +434,5 @@ const NO_QUEUE: PollableQueue = { dequeue: () => [], markProcessed() {}, cleanup
 
 /** Whether it was told already, or says that the consumer is being stopped. */
 function isOwn(error: unknown): boolean {
-  return error instanceof Refusal || error instanceof NotHandled || error instanceof NotSettled;
+  return error instanceof Refusal || error instanceof NotHandled;
 }

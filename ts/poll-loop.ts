@@ -21,10 +21,16 @@ export type PollerPhase = 'claim' | 'handle' | 'settle' | 'extend' | 'cleanup';
  * given back, and no attempt is counted.
  */
 export class NotHandled extends IpcError {
-  constructor() {
-    super('ERR_IPC_CONSUMER_STOPPED', 'The consumer is being stopped');
+  constructor(text = 'The consumer is being stopped') {
+    super('ERR_IPC_CONSUMER_STOPPED', text);
   }
 }
+
+/**
+ * What `PollLoopHost.handle` throws when handling a message was begun and given up, together with the
+ * source: the claim ends with that. It is a delivery that was cut short, and no failure.
+ */
+export class GivenUp extends NotHandled {}
 
 /** The poller as its loop sees it: the handler, which may throw, and whom to tell, which do not. */
 export interface PollLoopHost {
@@ -546,6 +552,7 @@ export class PollLoop {
   }
 
   #notSucceeded(claim: Claimed, error: unknown): void {
+    if (error instanceof GivenUp) return;
     if (error instanceof NotHandled) this.#outbox.released.push(claim);
     else this.#failed(claim, error);
   }
