@@ -93,8 +93,13 @@ export class DuplicateGate {
   }
 }
 
-/** What the gate knows an id by: long ones are bounded, without becoming alike. */
+const DIGEST = 'sha256:';
+
+/**
+ * What the gate knows an id by: long ones are bounded, without becoming alike. A short one that
+ * looks like the digest of another becomes a digest too.
+ */
 export function keyOf(id: string): string {
-  if (id.length <= limits.gateIdLengthMax) return id;
-  return `sha256:${nodeCrypto().createHash('sha256').update(id, 'utf16le').digest('base64')}`;
+  if (id.length <= limits.gateIdLengthMax && !id.startsWith(DIGEST)) return id;
+  return DIGEST + nodeCrypto().createHash('sha256').update(id, 'utf16le').digest('base64');
 }
