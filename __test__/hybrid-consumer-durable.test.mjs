@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { deliveryStore } from '../dist/delivery-store.js';
 import { consumerOf, paths, queueOf } from './support/hybrid.mjs';
-import { connected, until } from './support/socket.mjs';
+import { noPython, startOld } from './support/queue.mjs';
+import { connected, deferred, until } from './support/socket.mjs';
 
 const message = (id, more) => ({ id, type: 'candle', payload: { id }, timestamp: 1, ...more });
 const acknowledged = { ack: true };
@@ -70,6 +71,31 @@ test('durable: a copy that waits in the queue is done when its message is record
   await life(t, where, 'durable', ({ client }) => client.send(message('a'), acknowledged));
   assert.equal(queue.stats().processed, 1);
   assert.equal(queue.complete(claim), false, 'the claim is stale');
+});
+
+test('durable: a row that is not settled yet is known without a window', {
+  skip: noPython,
+}, async (t) => {
+  const where = paths(t);
+  const queue = queueOf(t, where);
+  const gate = deferred();
+  const { consumer, seen } = await consumerOf(t, where, () => gate.promise, {
+    dedup: 'durable',
+    dedupWindow: 0,
+  });
+  queue.enqueue(message('a'));
+  await until(() => seen.length === 1, 'the row to be handled');
+  const old = await startOld(t, where.dbPath);
+  await old.sql('BEGIN IMMEDIATE');
+  gate.resolve();
+  await until(() => consumer.stats().handled === 1, 'the handler to end');
+  const { client } = await connected(t, where);
+  await client.send(message('a'), acknowledged);
+  assert.deepEqual(seen, [['a', 'queue', 1]]);
+  await old.sql('ROLLBACK');
+  await until(() => queue.stats().processed === 1, 'the row to be settled');
+  await client.send(message('a'), acknowledged);
+  assert.equal(seen.length, 1);
 });
 
 test('durable: failures are not recorded', async (t) => {

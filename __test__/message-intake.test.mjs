@@ -280,6 +280,23 @@ describe('with the file', () => {
     await Promise.all(all);
   });
 
+  test('a row is known until it is settled, however small the window', async () => {
+    const store = storeOf();
+    const { intake, gate, told } = intakeOf({
+      log: new HandledLog(store),
+      window: 0,
+      handle: () => {},
+    });
+    await intake.take({ id: 'a' }, QUEUE);
+    assert.equal(intake.take({ id: 'a' }, SOCKET), undefined);
+    assert.deepEqual(told, ['duplicate a socket']);
+    intake.settled([{ id: 'a' }, {}, null]);
+    assert.equal(gate.knows('a'), false);
+    store.handledAmong = (ids) => ids;
+    await intake.take({ id: 'a' }, SOCKET);
+    assert.equal(told.length, 2, 'the file knows it now');
+  });
+
   test('what cannot be recorded is refused, and its copies are recorded, not handled', async () => {
     const store = storeOf();
     const log = new HandledLog(store);

@@ -23,6 +23,8 @@ export class DuplicateGate {
   readonly #window: number;
   #recent = new Set<string>();
   #older = new Set<string>();
+  /** Handled, and not yet in the file: known whatever the window. */
+  readonly #unsettled = new Set<string>();
   readonly #flights = new Map<string, Flight>();
 
   constructor(window: number) {
@@ -36,13 +38,33 @@ export class DuplicateGate {
 
   /** Whether a message was handled whose id has this key. */
   knows(key: string): boolean {
+    return this.#isRemembered(key) || (this.#unsettled.size > 0 && this.#unsettled.has(key));
+  }
+
+  #isRemembered(key: string): boolean {
     return this.#recent.has(key) || this.#older.has(key);
   }
 
   /** A message was handled whose id has this key. */
   remember(key: string): void {
     // One that is remembered twice would take the place of another.
-    if (!this.knows(key)) this.rememberNew(key);
+    if (!this.#isRemembered(key)) this.rememberNew(key);
+  }
+
+  /** A message was handled, and nothing but this gate knows it until {@link settled}. */
+  keepUntilSettled(key: string): void {
+    this.#unsettled.add(key);
+    if (this.#unsettled.size <= limits.rememberedMessagesMax) return;
+    // Left by earlier lives of the consumer, whose rows others have settled.
+    for (const oldest of this.#unsettled) {
+      this.#unsettled.delete(oldest);
+      return;
+    }
+  }
+
+  /** The file knows it now. */
+  settled(key: string): void {
+    this.#unsettled.delete(key);
   }
 
   /** As {@link remember}, where it is known that this is news. */

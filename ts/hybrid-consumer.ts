@@ -66,7 +66,8 @@ export interface HybridConsumerConfig
   dedup?: 'memory' | 'durable' | undefined;
   /**
    * Newest ids that are remembered in memory at least; at most twice as many are. Default 100000;
-   * with 0 only copies that come during the handler are recognised there.
+   * with 0 only copies that come during the handler are recognised there, and with `durable` those
+   * that come before the file knows of it.
    */
   dedupWindow?: number | undefined;
 }
@@ -195,7 +196,7 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
     checkSocketPath(text('socketPath', config.socketPath));
     // The other options are checked by whom they are for.
     void this.#newServer();
-    void this.#newPoller(NO_QUEUE, () => {});
+    void this.#newPoller(NO_QUEUE, { handle() {}, settled() {} });
   }
 
   /**
@@ -349,9 +350,10 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
     server.on('connection', (connection) => this.tell('connection', connection));
     server.on('disconnect', (connection, error) => this.tell('disconnect', connection, error));
     server.on('error', (error) => this.#failed(error, { via: 'socket', phase: 'connection' }));
-    const poller = this.#newPoller(queue, ({ message, attempt }, park) =>
-      intake.take(message, { via: 'queue', attempt }, park),
-    );
+    const poller = this.#newPoller(queue, {
+      handle: ({ message, attempt }, park) => intake.take(message, { via: 'queue', attempt }, park),
+      settled: (claims) => intake.settled(claims.map(({ message }) => message)),
+    });
     poller.on('drained', (handled) => this.tell('drained', handled));
     poller.on('deadLetter', (message, { attempts, error }) => {
       const reason = error instanceof Refusal ? error.reason : error;

@@ -169,6 +169,15 @@ export class MessageIntake {
     return this.#log === undefined ? this.#admit(job) : this.#lookUp(this.#log, job, id, key);
   }
 
+  /** The rows of these messages, which were handled, are settled: the file knows them. */
+  settled(messages: readonly unknown[]): void {
+    if (this.#log === undefined) return;
+    for (const message of messages) {
+      const id = idOf(message);
+      if (id !== undefined) this.#gate.settled(keyOf(id));
+    }
+  }
+
   #admits({ via }: MessageInfo): boolean {
     return via === 'queue' ? !this.#isQueueShut : !this.#isShut;
   }
@@ -304,6 +313,8 @@ export class MessageIntake {
       this.#freeSlot();
       return this.#record(this.#log, job, id, key);
     }
+    // Its row will say so. Until then the window might forget it.
+    if (this.#log !== undefined) this.#gate.keepUntilSettled(key);
     if (job.flight === undefined) this.#gate.rememberNew(key);
     else this.#gate.end(job.flight, true);
     this.#freeSlot();

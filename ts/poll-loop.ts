@@ -37,6 +37,8 @@ export interface PollLoopHost {
   /** May call `loop.park(claim)`, before it returns. */
   handle(claim: Claimed, loop: PollLoop): unknown;
   succeeded(): void;
+  /** The source has taken note that these were handled. */
+  settled?(claims: readonly Claimed[]): void;
   failed(error: unknown, phase: PollerPhase, message?: QueueMessage): void;
   dead(message: QueueMessage, attempts: number, error: unknown): void;
   drained(handled: number): void;
@@ -629,6 +631,7 @@ export class PollLoop {
   }
 
   #settled(settled: Outbox, report: SettleReport): void {
+    if (settled.completed.length > 0) this.#host.settled?.(settled.completed);
     for (const { claim, dead } of report.failed) {
       if (!dead) continue;
       const failure = settled.failed.find((failure) => failure.claim === claim);

@@ -143,13 +143,17 @@ export interface PollerEvents {
 
 /**
  * The option of a handler that is also told which delivery it is, and whose owner knows by itself
- * whether `stop()` is called from inside it: here it counts as called from outside. It calls `park`
- * for a message that waits for another copy. @internal
+ * whether `stop()` is called from inside it: here it counts as called from outside. @internal
  */
 export const onClaim: unique symbol = Symbol('onClaim');
 
 /** See {@link onClaim}. @internal */
-export type ClaimHandler = (claim: Claimed, park: () => void) => unknown;
+export interface ClaimHandler {
+  /** Calls `park` for a message that waits for another copy. */
+  handle(claim: Claimed, park: () => void): unknown;
+  /** The queue has taken note that these were handled. */
+  settled(claims: readonly Claimed[]): void;
+}
 
 interface ClaimOptions {
   [onClaim]?: ClaimHandler;
@@ -202,7 +206,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
     object('config', config);
     this.#queue = checkedQueue('queue', config.queue);
     this.#onClaim = (config as ClaimOptions)[onClaim];
-    if (this.#onClaim !== undefined) this.#onMessage = this.#onClaim as never;
+    if (this.#onClaim !== undefined) this.#onMessage = () => {};
     else if (config.onMessage !== undefined) this.setOnMessage(config.onMessage);
     const pollIntervalMs = duration('pollInterval', config.pollInterval, limits.pollIntervalMs);
     const retryDelayMs = duration(
@@ -233,7 +237,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
     };
     this.#host = {
       handle: (claim, loop) => {
-        if (this.#onClaim !== undefined) return this.#onClaim(claim, () => loop.park(claim));
+        if (this.#onClaim !== undefined) return this.#onClaim.handle(claim, () => loop.park(claim));
         const call = { poller: this, loop, claim };
         return handlerCalls.run(call, this.#onMessage as QueueMessageHandler, claim.message);
       },
@@ -241,6 +245,7 @@ export class SQLiteQueuePoller extends Emitter<PollerEvents> {
         this.#counts.handled++;
         this.#counts.failuresInRow = 0;
       },
+      settled: (claims) => this.#onClaim?.settled(claims),
       failed: (error, phase, message) => this.#reportError(error, phase, message),
       dead: (message, attempts, error) => {
         this.#counts.dead++;
