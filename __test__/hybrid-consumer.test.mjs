@@ -245,6 +245,42 @@ test('errors of the socket are told with their channel', async (t) => {
   assert.deepEqual(events[0][2], { via: 'socket', phase: 'connection' });
 });
 
+test('with validate, what breaks the schema reaches no handler by either channel', async (t) => {
+  const where = paths(t);
+  const queue = queueOf(t, where);
+  queue.enqueue(message('stored', { timestamp: -1 }));
+  const { consumer, seen, events } = await consumerOf(t, where, undefined, {
+    validate: true,
+    maxAttempts: 2,
+    retryDelayMs: 1,
+  });
+  const { publisher } = publisherOf(t, where);
+  const receipts = await publisher.publishMany([
+    message('good'),
+    message('bad', { timestamp: -2 }),
+    message('odd', { timestamp: 1.5 }),
+  ]);
+  assert.deepEqual(
+    receipts.map(({ via }) => via),
+    ['socket', 'queue', 'socket'],
+  );
+  queue.enqueue(message('good too'));
+  await until(() => queue.stats().dead === 2, 'the dead letters');
+  await until(() => queue.stats().processed === 1, 'the good one of the queue');
+  assert.deepEqual(seen.map(([id]) => id).sort(), ['good', 'good too', 'odd']);
+  for (const { id, attempts, error } of queue.deadLetters()) {
+    assert.ok(['bad', 'stored'].includes(id));
+    assert.equal(attempts, 2);
+    assert.match(error, /^The message is invalid: timestamp: \w/);
+  }
+  const failures = events.filter(([, , more]) => more?.phase === 'handle');
+  assert.deepEqual(
+    failures.map(([name, error, { via }]) => [name, error.code, via]),
+    Array(4).fill(['error', 'ERR_IPC_INVALID_MESSAGE', 'queue']),
+  );
+  assert.equal(consumer.stats().failed, 4);
+});
+
 test('options are checked when it is made, those of its parts too', (t) => {
   const where = paths(t);
   const wrong = [

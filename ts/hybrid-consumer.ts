@@ -9,6 +9,7 @@ import { limits } from './limits.js';
 import {
   type Channel,
   type IntakeCounts,
+  type IntakeHost,
   type MessageInfo,
   MessageIntake,
   Refusal,
@@ -33,6 +34,7 @@ import {
   type UnixSocketServerStats,
 } from './server.js';
 import type { DeadlineOptions, IPCMessage, QueueMessage } from './types.js';
+import { safeValidateQueueMessage } from './validation-cjs.js';
 
 export type { Channel, MessageInfo } from './message-intake.js';
 
@@ -48,7 +50,7 @@ export type HybridMessageHandler = {
 
 /** Options of {@link HybridConsumer}: those of the server and of the poller, and these. */
 export interface HybridConsumerConfig
-  extends Omit<UnixSocketServerConfig, 'concurrency'>,
+  extends Omit<UnixSocketServerConfig, 'concurrency' | 'validate'>,
     Omit<SQLiteQueuePollerOptions, 'queue' | 'onMessage' | 'concurrency'> {
   /** The queue's file. */
   dbPath: string;
@@ -70,6 +72,13 @@ export interface HybridConsumerConfig
    * that come before the file knows of it.
    */
   dedupWindow?: number | undefined;
+  /**
+   * Whether messages must satisfy `QueueMessageSchema`, whichever channel they come by; no handler
+   * sees one that does not. By the socket it is refused, so that its publisher stores it. In the
+   * queue it fails with `ERR_IPC_INVALID_MESSAGE`, as if its handler had thrown that, and ends as a
+   * dead letter. Default false.
+   */
+  validate?: boolean | undefined;
 }
 
 /** Events of {@link HybridConsumer}, with what listeners receive. */
@@ -336,8 +345,9 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
 
   #newParts(queue: SQLiteQueue, handle: HybridMessageHandler): Parts {
     const log = this.#isDurable ? new HandledLog(queue[deliveryStore]) : undefined;
+    const handler = handle as IntakeHost['handle'];
     const intake = new MessageIntake(this.#gate, log, this.#concurrency, this.#counts, {
-      handle: handle as (message: unknown, info: MessageInfo) => unknown,
+      handle: this.#config.validate ? validating(handler) : handler,
       duplicate: (message, info) => this.tell('duplicate', message as IPCMessage, info),
       failed: (error, phase, message, { via }) => {
         // What a handler leaves behind that was given up finds the file closed.
@@ -433,6 +443,25 @@ const BY_SOCKET: MessageInfo = Object.freeze({ via: 'socket', attempt: 1 });
 
 /** Stands for the queue where options are only checked. */
 const NO_QUEUE: PollableQueue = { dequeue: () => [], markProcessed() {}, cleanup() {} };
+
+/**
+ * The handler, for messages of the queue that satisfy the schema. The server has judged those of
+ * the socket before it made messages of them.
+ */
+function validating(handle: IntakeHost['handle']): IntakeHost['handle'] {
+  return (message, info) => {
+    if (info.via === 'queue') assertValid(message);
+    return handle(message, info);
+  };
+}
+
+/** @throws {IpcError} `ERR_IPC_INVALID_MESSAGE`. */
+function assertValid(message: unknown): void {
+  const { success, error } = safeValidateQueueMessage(message);
+  if (success) return;
+  const broken = error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+  throw new IpcError('ERR_IPC_INVALID_MESSAGE', `The message is invalid: ${broken.join('; ')}`);
+}
 
 /** Whether it was told already, or says that the consumer is being stopped. */
 function isOwn(error: unknown): boolean {
