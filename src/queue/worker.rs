@@ -218,7 +218,8 @@ struct Shared {
     /// Requests that were not answered, by their weight.
     pending: AtomicUsize,
     pending_bytes: AtomicUsize,
-    /// Requests that were not begun are answered with `QueueClosed`.
+    /// Requests that were not begun are answered with `QueueClosed`, but for settlements: what was
+    /// handled is recorded if it can be, or it would be delivered again.
     discard: AtomicBool,
     finished: Mutex<bool>,
     /// Rung when the thread has ended, and after every answer.
@@ -350,7 +351,7 @@ impl Worker {
     ///
     /// With `flush` this blocks until everything that was submitted is done, at most
     /// [`limits::DEADLINE_MS`]. What was not begun by then, or without `flush` by now, is
-    /// answered with `QueueClosed`. Call [`Worker::take`] afterwards, and when woken.
+    /// answered with `QueueClosed`, except settlements, which are still tried. Call [`Worker::take`] afterwards, and when woken.
     pub fn close(&mut self, flush: bool) {
         self.sender = None;
         if flush {
@@ -457,14 +458,21 @@ impl Thread {
         {
             let progress = &mut envelope.progress;
             let step = |store: &mut Store, _: &Owner| store.cleanup_step(retention_hours, progress);
-            match self.with_store(step) {
+            match self.with_store(true, step) {
                 Ok(()) if !envelope.progress.is_done() => return group.pop(),
                 Ok(()) => vec![Ok(Reply::Cleaned(envelope.progress.deleted))],
                 Err(error) => vec![Err(error)],
             }
         } else {
             let work = |store: &mut Store, owner: &Owner| Ok(work(store, &group, owner));
-            match self.with_store(work) {
+            let may_discard = !matches!(
+                group[..],
+                [Envelope {
+                    request: Request::Settle(_),
+                    ..
+                }]
+            );
+            match self.with_store(may_discard, work) {
                 Ok(results) => results,
                 Err(error) => group.iter().map(|_| Err(repeat(&error))).collect(),
             }
@@ -493,10 +501,14 @@ impl Thread {
     /// Runs `work` on the store, which is opened if it is not.
     ///
     /// # Errors
-    /// `QueueClosed` when nobody wants the work any more; those of opening; `Internal` after a
+    /// `QueueClosed` when nobody wants the work any more and it may be left undone; those of opening; `Internal` after a
     /// panic; those of `work`.
-    fn with_store<T>(&mut self, work: impl FnOnce(&mut Store, &Owner) -> Result<T>) -> Result<T> {
-        if self.shared.discard.load(Ordering::Acquire) {
+    fn with_store<T>(
+        &mut self,
+        may_discard: bool,
+        work: impl FnOnce(&mut Store, &Owner) -> Result<T>,
+    ) -> Result<T> {
+        if may_discard && self.shared.discard.load(Ordering::Acquire) {
             return Err(closed());
         }
         let guarded = AssertUnwindSafe(|| {
