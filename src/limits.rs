@@ -279,8 +279,14 @@ limits! {
     /// under fake timers it may stand still.
     pub const TURN_MESSAGES_MAX: u32 = 10_000;
 
-    /// Size that SQLite truncates the write-ahead log to after a checkpoint, in bytes.
-    pub const WAL_BYTES_MAX: u32 = 64 * 1024 * 1024;
+    /// Size of the write-ahead log from which on whoever notices makes it begin anew, in bytes, and
+    /// which its file keeps then. SQLite begins it anew only when nobody reads, which several busy
+    /// processes may not let happen for minutes.
+    pub const WAL_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+    /// Milliseconds that this waits for readers. Writers of other processes wait meanwhile, so it is
+    /// a fraction of [`BUSY_TIMEOUT_MS`].
+    pub const WAL_RESTART_WAIT_MS: u32 = 20;
 
     /// Broken rules that one refusal lists. The verdict needs only the first; the list is for people,
     /// and without a bound a frame of wrong array elements would cost many times its size in memory.

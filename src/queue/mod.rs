@@ -5,6 +5,7 @@
 //! | `place` | the file: its folders, its kind, its file system |
 //! | `open`, `schema` | a connection with every pragma set, on a file that is ours |
 //! | `vfs` | how a commit reaches the kernel |
+//! | `log` | the write-ahead log stays small |
 //! | `busy` | waiting for another connection's lock |
 //! | `room` | what lets it be drained while the disk is full |
 //! | `message`, `row` | a message on its way in; a row on its way out |
@@ -34,6 +35,7 @@ mod clock;
 mod dead;
 mod doorbell;
 mod handled;
+mod log;
 mod message;
 mod open;
 mod owner;

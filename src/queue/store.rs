@@ -5,12 +5,14 @@
 use std::cell::{Cell, OnceCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
 use super::candidates::Place;
 use super::clock::{Clock, SystemClock};
+use super::log::LogBound;
 use super::message::NewMessage;
 use super::room::Reserve;
 use super::row::{self, Flaw, Timestamp};
@@ -29,6 +31,7 @@ pub struct Store {
     level: Option<Durability>,
     pub(super) path: PathBuf,
     pub(super) reserve: Reserve,
+    pub(super) log: LogBound,
     /// Where the last claim came to.
     pub(super) place: Option<Place>,
     /// Whether the last claim found its fill: then the next one finds something too.
@@ -94,10 +97,16 @@ impl Store {
         clock: Arc<dyn Clock>,
         extension: Option<&Extension>,
     ) -> Result<Self> {
-        Self::with(open::open(options, extension)?, options, clock)
+        let log = LogBound::of_callers(options.busy_timeout_ms);
+        Self::with(open::open(options, extension)?, options, clock, log)
     }
 
-    fn with(conn: Connection, options: &Options, clock: Arc<dyn Clock>) -> Result<Self> {
+    fn with(
+        conn: Connection,
+        options: &Options,
+        clock: Arc<dyn Clock>,
+        log: LogBound,
+    ) -> Result<Self> {
         let path = match conn.path() {
             Some(path) => PathBuf::from(path),
             // It is not UTF-8.
@@ -113,6 +122,7 @@ impl Store {
             level: None,
             path,
             reserve,
+            log,
             place: None,
             claims_go_on: false,
             spends: None,
@@ -129,7 +139,8 @@ impl Store {
     /// `SQLITE_CANTOPEN` when the file or one of its tables is missing; else those of
     /// [`Store::open`].
     pub fn reopen(options: &Options) -> Result<Self> {
-        Self::with(open::reopen(options)?, options, Arc::new(SystemClock))
+        let log = LogBound::of_worker(options.busy_timeout_ms);
+        Self::with(open::reopen(options)?, options, Arc::new(SystemClock), log)
     }
 
     /// The file, with symbolic links resolved: its log lies beside it under the same name and
@@ -347,6 +358,7 @@ impl Store {
                 .execute([])?;
             self.level = Some(level);
         }
+        let began = Instant::now();
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         self.spend_if_asked();
         let rollback = Rollback(&self.conn);
@@ -359,6 +371,7 @@ impl Store {
         self.conn.prepare_cached("COMMIT")?.execute([])?;
         drop(rollback);
         self.restore_reserve();
+        self.bound_log(began);
         Ok(value)
     }
 }

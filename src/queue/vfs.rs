@@ -25,7 +25,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::OnceLock;
 
-use rusqlite::ffi;
+use rusqlite::{Connection, ffi};
 
 use crate::error::Result;
 use crate::limits;
@@ -48,6 +48,8 @@ struct Extra {
     /// Of a database its log and of a log its database, while it is open.
     partner: *mut ffi::sqlite3_file,
     run: Run,
+    /// Of a log the end of what was written last.
+    end: ffi::sqlite3_int64,
 }
 
 /// Frames on their way to a log: bytes without a gap, and the place of the first one.
@@ -123,6 +125,26 @@ pub(super) fn register() -> Result<()> {
     }
 }
 
+/// How far the log reaches that this connection has just committed to, in bytes. Where somebody
+/// has made it begin anew, its file may be larger.
+pub(super) fn log_bytes(conn: &Connection) -> i64 {
+    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+    // SAFETY: the connection is open, and the operation takes a place for a pointer. What it
+    // points to lives as long as the connection, and is of this layer if it has methods of its own.
+    unsafe {
+        let code = ffi::sqlite3_file_control(
+            conn.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_JOURNAL_POINTER,
+            (&raw mut file).cast(),
+        );
+        let is_log = code == ffi::SQLITE_OK
+            && !file.is_null()
+            && ptr::eq((*file).pMethods, &raw const (*extra(file)).methods);
+        if is_log { (*extra(file)).end } else { 0 }
+    }
+}
+
 /// SQLite's own layer.
 fn original() -> *mut ffi::sqlite3_vfs {
     // SAFETY: it is the default, and `register` has found it.
@@ -188,6 +210,7 @@ unsafe extern "C" fn open(
             original,
             partner,
             run: Run::default(),
+            end: 0,
         });
         (*file).pMethods = &raw const (*place).methods;
         ffi::SQLITE_OK
@@ -218,6 +241,7 @@ unsafe extern "C" fn write(
     // SAFETY: SQLite calls this with a log and as many bytes as it says.
     unsafe {
         let new = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize);
+        (*extra(file)).end = at + ffi::sqlite3_int64::from(length);
         let mut taken = (*extra(file)).run.take(new, at);
         if matches!(taken, Taken::Refused) {
             match flush(file) {
@@ -317,8 +341,6 @@ unsafe extern "C" fn shm_lock(
 mod tests {
     use std::path::PathBuf;
     use std::process::Command;
-
-    use rusqlite::Connection;
 
     use super::super::open;
     use super::super::testing::Folder;
