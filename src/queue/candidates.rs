@@ -16,11 +16,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, Row, ToSql, params};
 
 use super::owner;
-use super::row;
+use super::row::{self, Raw};
 use crate::error::Result;
 use crate::limits;
 
@@ -61,7 +60,7 @@ impl History {
 /// Every pending row up to this one was held when it was walked past.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    timestamp: Value,
+    timestamp: Raw,
     rowid: i64,
     passed: usize,
     /// The newest row there was.
@@ -150,7 +149,7 @@ pub(super) fn candidates(
         },
     };
     if walk.place.passed == 0 {
-        walk.over(conn, WALK, params![Value::Null, owner::boot()], &mut found)?;
+        walk.over(conn, WALK, params![Raw::Null, owner::boot()], &mut found)?;
     } else {
         let Place {
             timestamp, rowid, ..
@@ -197,7 +196,7 @@ fn still_true(
     if is_over || place.owners.iter().any(|owner| living.is_dead(owner)) {
         return Ok(None);
     }
-    let (count, newest, oldest, is_before): (i64, Option<i64>, Value, Option<bool>) =
+    let (count, newest, oldest, is_before): (i64, Option<i64>, Raw, Option<bool>) =
         conn.prepare_cached(ADDED)?.query_row(
             params![place.newest, place.timestamp, NEW_ROWS_MAX],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
@@ -220,7 +219,7 @@ impl Place {
             .prepare_cached("SELECT max(rowid) FROM message_queue")?
             .query_row([], |row| row.get(0))?;
         Ok(Place {
-            timestamp: Value::Null,
+            timestamp: Raw::Null,
             rowid: i64::MIN,
             passed: 0,
             newest: newest.unwrap_or(0),

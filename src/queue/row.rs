@@ -4,7 +4,7 @@
 //! set aside alone, so that it does not stop the others.
 
 use rusqlite::Row;
-use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 
 use crate::error::Result;
 use crate::limits;
@@ -60,6 +60,41 @@ impl ToSql for Timestamp {
         Ok(ToSqlOutput::Owned(match *self {
             Timestamp::Whole(value) => Value::Integer(value),
             Timestamp::Real(value) => Value::Real(value),
+        }))
+    }
+}
+
+/// A value of a column as it is, also where it is not what the column should hold: text need not be
+/// UTF-8.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Raw {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(Vec<u8>),
+    Blob(Vec<u8>),
+}
+
+impl FromSql for Raw {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Ok(match value {
+            ValueRef::Null => Raw::Null,
+            ValueRef::Integer(value) => Raw::Integer(value),
+            ValueRef::Real(value) => Raw::Real(value),
+            ValueRef::Text(bytes) => Raw::Text(bytes.to_vec()),
+            ValueRef::Blob(bytes) => Raw::Blob(bytes.to_vec()),
+        })
+    }
+}
+
+impl ToSql for Raw {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Raw::Null => ValueRef::Null,
+            Raw::Integer(value) => ValueRef::Integer(*value),
+            Raw::Real(value) => ValueRef::Real(*value),
+            Raw::Text(bytes) => ValueRef::Text(bytes),
+            Raw::Blob(bytes) => ValueRef::Blob(bytes),
         }))
     }
 }

@@ -144,6 +144,32 @@ fn what_is_released_or_due_again_is_found_in_the_order_of_timestamps() {
 }
 
 #[test]
+fn a_held_row_whose_timestamp_is_not_text_that_can_be_read_stops_nobody() {
+    let owner = Owner::new();
+    let mut scene = scene(&owner);
+    let sql = "UPDATE message_queue SET timestamp = CAST(x'fffe' AS TEXT) WHERE message_id = 'h5'";
+    scene
+        .store
+        .conn
+        .execute_batch(sql)
+        .expect("as somebody does by hand");
+    scene.store.place = None;
+    assert!(scene.next(9).is_empty());
+    // Text comes behind every number, and so does the place now.
+    let mut other = scene.folder.store();
+    other.enqueue(&message("late", MANY * 9)).expect("new");
+    assert_eq!(scene.next(9), ["late"]);
+    let sql = "INSERT INTO message_queue (message_id, type, payload, timestamp)
+               VALUES ('unreadable', 't', '1', CAST(x'fffd' AS TEXT))";
+    other
+        .conn
+        .execute_batch(sql)
+        .expect("as somebody does by hand");
+    assert!(scene.next(9).is_empty());
+    assert_eq!(other.stats().expect("readable").dead, 1);
+}
+
+#[test]
 fn leases_that_run_out_and_those_of_the_dead_are_free() {
     let owner = Owner::new();
     let mut scene_of_time = scene(&owner);
