@@ -7,16 +7,17 @@
 //! | a row in front of the place is free | found by |
 //! |---|---|
 //! | its wait for a retry ends, or it was released | the index of the waiting |
-//! | its lease runs out | the earliest end of a lease that was seen there |
-//! | its owner dies | the owners that were seen there |
+//! | its lease runs out, or its owner dies | the index of the leased, by owner |
 //! | it is new, and has an old timestamp | rows that were added since |
-//! | anything else, such as a change by hand | the place is forgotten once a minute |
+//! | rowids were given out anew | the newest row is not what it was: the place is forgotten |
+//! | anything else, such as a change by hand | the place is forgotten after a while |
 //!
-//! In the other cases the walk begins at the beginning again.
+//! What these questions cost depends on how many owners there are and on what is found, not on
+//! how many rows stand in front. A place that is forgotten is looked for from the beginning.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Connection, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::owner;
 use super::row::{self, Raw};
@@ -29,9 +30,15 @@ const PASSED_MIN: usize = 64;
 /// New rows that are looked at one by one; if there are more, the walk begins at the beginning.
 const NEW_ROWS_MAX: i64 = 10_000;
 
-/// How long a place is believed, in milliseconds. No longer than the usual lease: whatever goes
-/// unnoticed, a lease would have taken as long.
-const PLACE_MS: i64 = limits::LEASE_MS as i64;
+/// How long a place is believed, in milliseconds. It covers only what nothing tells of.
+const PLACE_MS: i64 = 1_000;
+
+/// So many rows are passed over again after this time, a hundredth of it or less. With more of them
+/// a place is believed for as many times longer.
+const PLACE_ROWS: i64 = 10_000;
+
+/// The longest time that a place is believed, in milliseconds.
+const PLACE_MS_MAX: i64 = 60_000;
 
 /// A pending row that nobody holds.
 pub(super) struct Candidate {
@@ -63,14 +70,15 @@ pub(super) struct Place {
     timestamp: Raw,
     rowid: i64,
     passed: usize,
-    /// The newest row there was.
-    newest: i64,
-    /// Who held leases among them.
-    owners: BTreeSet<String>,
-    /// When the first of these leases ends.
-    lease_ends: i64,
-    /// Until when it is believed.
-    until: i64,
+    /// The newest row there was, and its id. While it is there nobody can have been given its rowid
+    /// or a smaller one.
+    newest: (i64, Raw),
+    /// Waits that ended up to this time have been looked at: none is in front.
+    waiting_until: i64,
+    /// The same of leases, by their owner.
+    leased_until: BTreeMap<Raw, i64>,
+    /// When the walk began that came here.
+    began: i64,
 }
 
 /// Whether owners are alive, asked once per call and owner.
@@ -108,16 +116,43 @@ pub(super) const WALK: &str = walk!("1");
 pub(super) const WALK_SAME: &str = walk!("q.timestamp = ?1 AND q.rowid > ?3");
 pub(super) const WALK_LATER: &str = walk!("q.timestamp > ?1");
 
-/// Rows in front of a place whose wait is over, those first that wait longest, by their order.
-pub(super) const DUE: &str = "SELECT rowid, attempt, failures, alone FROM (
-       SELECT q.rowid AS rowid, q.timestamp AS timestamp, c.attempt AS attempt,
-         c.failures AS failures, c.alone AS alone
-       FROM message_claim c INDEXED BY idx_message_claim_waiting
-       CROSS JOIN message_queue q ON q.message_id = c.message_id
-       WHERE c.leased = 0 AND c.available_at_ms <= ?1 AND q.processed = 0
-         AND (q.timestamp < ?2 OR (q.timestamp = ?2 AND q.rowid <= ?3))
-       ORDER BY c.available_at_ms LIMIT ?4)
-     ORDER BY timestamp, rowid";
+/// Rows in front of the place `?2`, `?3` that became free, of one kind of claim.
+macro_rules! in_front {
+    ($index:literal, $condition:literal, $order:literal) => {
+        concat!(
+            "SELECT q.timestamp, q.rowid, c.attempt, c.failures, c.alone
+             FROM message_claim c INDEXED BY ",
+            $index,
+            " CROSS JOIN message_queue q ON q.message_id = c.message_id
+             WHERE ",
+            $condition,
+            " AND c.available_at_ms <= ?1 AND q.processed = 0
+               AND (q.timestamp < ?2 OR (q.timestamp = ?2 AND q.rowid <= ?3))",
+            $order,
+            " LIMIT ?4"
+        )
+    };
+}
+
+/// Those whose wait is over, and was not by `?5`, those first that wait longest. What was released
+/// never had to wait.
+pub(super) const DUE: &str = in_front!(
+    "idx_message_claim_waiting",
+    "c.leased = 0 AND NOT (c.available_at_ms BETWEEN 1 AND ?5)",
+    " ORDER BY c.available_at_ms"
+);
+
+/// Those whose lease by `?6` ends between `?5` and `?1`.
+pub(super) const LEFT: &str = in_front!(
+    "idx_message_claim_leased",
+    "c.leased = 1 AND c.owner = ?6 AND c.available_at_ms > ?5",
+    ""
+);
+
+/// The next owner of leases behind `?1`, and the end of its first one.
+pub(super) const NEXT_OWNER: &str =
+    "SELECT owner, available_at_ms FROM message_claim INDEXED BY idx_message_claim_leased
+     WHERE leased = 1 AND owner > ?1 ORDER BY owner, available_at_ms LIMIT 1";
 
 /// Of the rows behind a rowid: how many there are, the newest, and the oldest timestamp if it
 /// stands in front of `?2`.
@@ -136,7 +171,7 @@ pub(super) fn candidates(
 ) -> Result<Vec<Candidate>> {
     let mut found = Vec::new();
     let known = match place.take() {
-        Some(place) => still_true(conn, now, living, place)?,
+        Some(place) => still_true(conn, now, place)?,
         None => None,
     };
     let mut walk = Walk {
@@ -151,26 +186,13 @@ pub(super) fn candidates(
     if walk.place.passed == 0 {
         walk.over(conn, WALK, params![Raw::Null, owner::boot()], &mut found)?;
     } else {
-        let Place {
-            timestamp, rowid, ..
-        } = walk.place.clone();
-        let mut statement = conn.prepare_cached(DUE)?;
-        let mut due = statement.query(params![now, timestamp, rowid, limits::CHUNK_ROWS as i64])?;
-        while found.len() < limit
-            && let Some(row) = due.next()?
-        {
-            found.push(Candidate {
-                rowid: row.get(0)?,
-                history: History {
-                    attempts: row.get(1)?,
-                    failures: row.get(2)?,
-                    alone: row.get(3)?,
-                },
-            });
-        }
+        found = walk.in_front(conn)?;
         // Whatever is found behind it does not stop the place from moving on.
         let mut behind = Vec::new();
         walk.limit = limit - found.len();
+        let Place {
+            timestamp, rowid, ..
+        } = walk.place.clone();
         let values = params![timestamp, owner::boot(), rowid];
         let ended = walk.over(conn, WALK_SAME, values, &mut behind)?;
         if ended {
@@ -186,21 +208,17 @@ pub(super) fn candidates(
 }
 
 /// The place, moved to where the walk has to go on; `None`: it has to begin at the beginning.
-fn still_true(
-    conn: &Connection,
-    now: i64,
-    living: &mut Living,
-    mut place: Place,
-) -> Result<Option<Place>> {
-    let is_over = now >= place.until || now >= place.lease_ends;
-    if is_over || place.owners.iter().any(|owner| living.is_dead(owner)) {
+fn still_true(conn: &Connection, now: i64, mut place: Place) -> Result<Option<Place>> {
+    let (newest, id) = &place.newest;
+    if now >= place.began.saturating_add(believed_ms(place.passed)) || id_of(conn, *newest)? != *id
+    {
         return Ok(None);
     }
-    let (count, newest, oldest, is_before): (i64, Option<i64>, Raw, Option<bool>) =
-        conn.prepare_cached(ADDED)?.query_row(
-            params![place.newest, place.timestamp, NEW_ROWS_MAX],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
-        )?;
+    let (count, added, oldest, is_before): (i64, Option<i64>, Raw, Option<bool>) = conn
+        .prepare_cached(ADDED)?
+        .query_row(params![newest, place.timestamp, NEW_ROWS_MAX], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
     if count == NEW_ROWS_MAX {
         return Ok(None);
     }
@@ -208,24 +226,44 @@ fn still_true(
         place.timestamp = oldest;
         place.rowid = i64::MIN;
     }
-    place.newest = newest.unwrap_or(place.newest);
+    if let Some(rowid) = added {
+        place.newest = (rowid, id_of(conn, rowid)?);
+    }
     Ok(Some(place))
+}
+
+/// How long a place behind so many rows is believed.
+fn believed_ms(passed: usize) -> i64 {
+    let times = i64::try_from(passed).unwrap_or(i64::MAX) / PLACE_ROWS;
+    times.saturating_mul(PLACE_MS).clamp(PLACE_MS, PLACE_MS_MAX)
+}
+
+/// The id of the row with this rowid; null if there is none.
+fn id_of(conn: &Connection, rowid: i64) -> Result<Raw> {
+    let id = conn
+        .prepare_cached("SELECT message_id FROM message_queue WHERE rowid = ?1")?
+        .query_row([rowid], |row| row.get(0))
+        .optional()?;
+    Ok(id.unwrap_or(Raw::Null))
 }
 
 impl Place {
     /// In front of every row.
     fn beginning(conn: &Connection, now: i64) -> Result<Self> {
-        let newest: Option<i64> = conn
-            .prepare_cached("SELECT max(rowid) FROM message_queue")?
-            .query_row([], |row| row.get(0))?;
+        let newest = conn
+            .prepare_cached(
+                "SELECT rowid, message_id FROM message_queue ORDER BY rowid DESC LIMIT 1",
+            )?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
         Ok(Place {
             timestamp: Raw::Null,
             rowid: i64::MIN,
             passed: 0,
-            newest: newest.unwrap_or(0),
-            owners: BTreeSet::new(),
-            lease_ends: i64::MAX,
-            until: now.saturating_add(PLACE_MS),
+            newest: newest.unwrap_or((0, Raw::Null)),
+            waiting_until: 0,
+            leased_until: BTreeMap::new(),
+            began: now,
         })
     }
 }
@@ -238,7 +276,78 @@ struct Walk<'a> {
     place: Place,
 }
 
+/// A row in front of a place that became free, by its order.
+type Freed = (Raw, i64, History);
+
 impl Walk<'_> {
+    /// The rows in front of the place that became free, in their order.
+    fn in_front(&mut self, conn: &Connection) -> Result<Vec<Candidate>> {
+        let mut freed = self.due(conn)?;
+        freed.append(&mut self.left(conn)?);
+        freed.sort_by(|(one, one_rowid, _), (other, other_rowid, _)| {
+            one.cmp(other).then(one_rowid.cmp(other_rowid))
+        });
+        let candidates = freed
+            .into_iter()
+            .map(|(_, rowid, history)| Candidate { rowid, history });
+        Ok(candidates.take(self.limit).collect())
+    }
+
+    /// Those that waited.
+    fn due(&mut self, conn: &Connection) -> Result<Vec<Freed>> {
+        let Place {
+            timestamp,
+            rowid,
+            waiting_until,
+            ..
+        } = &self.place;
+        let max = limits::CHUNK_ROWS as i64;
+        let freed = query_freed(
+            conn,
+            DUE,
+            params![self.now, timestamp, rowid, max, waiting_until],
+        )?;
+        if freed.is_empty() {
+            self.place.waiting_until = self.now;
+        }
+        Ok(freed)
+    }
+
+    /// Those whose lease ran out, and those whose owner died.
+    fn left(&mut self, conn: &Connection) -> Result<Vec<Freed>> {
+        let mut freed = Vec::new();
+        let mut next_owner = conn.prepare_cached(NEXT_OWNER)?;
+        let mut last = Raw::Text(Vec::new());
+        loop {
+            let next = next_owner
+                .query_row([&last], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let Some((owner, first_end)): Option<(Raw, i64)> = next else {
+                return Ok(freed);
+            };
+            let until = match owner.as_text() {
+                Some(text) if !self.living.is_dead(text) => self.now,
+                _ => i64::MAX,
+            };
+            let seen = self.place.leased_until.get(&owner).copied();
+            let seen = seen.unwrap_or(i64::MIN);
+            if first_end <= until && seen < until {
+                let place = &self.place;
+                let max = limits::CHUNK_ROWS as i64;
+                let mut left = query_freed(
+                    conn,
+                    LEFT,
+                    params![until, place.timestamp, place.rowid, max, seen, owner],
+                )?;
+                if left.is_empty() {
+                    self.place.leased_until.insert(owner.clone(), until);
+                }
+                freed.append(&mut left);
+            }
+            last = owner;
+        }
+    }
+
     /// Adds what is free to `found`. Returns whether it came to the end of these rows.
     fn over(
         &mut self,
@@ -286,20 +395,24 @@ impl Walk<'_> {
 
     /// Moves the place behind a row that is held.
     fn pass(&mut self, rowid: i64, row: &Row<'_>) -> Result<()> {
-        let place = &mut self.place;
-        place.timestamp = row.get(1)?;
-        place.rowid = rowid;
-        place.passed += 1;
-        if row.get(3)? {
-            place.lease_ends = place.lease_ends.min(row.get(5)?);
-            if let Some(owner) = row::text(row.get_ref(4)?)
-                && !place.owners.contains(owner)
-            {
-                place.owners.insert(owner.to_owned());
-            }
-        }
+        self.place.timestamp = row.get(1)?;
+        self.place.rowid = rowid;
+        self.place.passed += 1;
         Ok(())
     }
+}
+
+fn query_freed(conn: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Freed>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let rows = statement.query_map(values, |row| {
+        let history = History {
+            attempts: row.get(2)?,
+            failures: row.get(3)?,
+            alone: row.get(4)?,
+        };
+        Ok((row.get(0)?, row.get(1)?, history))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 #[cfg(test)]

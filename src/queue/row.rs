@@ -3,6 +3,8 @@
 //! Rows come from any process that ever wrote to the file. One that cannot become a message is
 //! set aside alone, so that it does not stop the others.
 
+use std::cmp::Ordering;
+
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 
@@ -66,7 +68,7 @@ impl ToSql for Timestamp {
 
 /// A value of a column as it is, also where it is not what the column should hold: text need not be
 /// UTF-8.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) enum Raw {
     Null,
     Integer(i64),
@@ -74,6 +76,58 @@ pub(super) enum Raw {
     Text(Vec<u8>),
     Blob(Vec<u8>),
 }
+
+impl Raw {
+    /// The text, if it is one in UTF-8.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match self {
+            Raw::Text(bytes) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        }
+    }
+
+    /// Where SQLite sorts values of this kind.
+    fn rank(&self) -> u8 {
+        match self {
+            Raw::Null => 0,
+            Raw::Integer(_) | Raw::Real(_) => 1,
+            Raw::Text(_) => 2,
+            Raw::Blob(_) => 3,
+        }
+    }
+}
+
+/// The order that SQLite has.
+impl Ord for Raw {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Numbers of both kinds meet in no order that matters beyond 2^53.
+        #[allow(clippy::cast_precision_loss)]
+        match (self, other) {
+            (Raw::Integer(one), Raw::Integer(other)) => one.cmp(other),
+            (Raw::Real(one), Raw::Real(other)) => one.total_cmp(other),
+            (Raw::Integer(one), Raw::Real(other)) => (*one as f64).total_cmp(other),
+            (Raw::Real(one), Raw::Integer(other)) => one.total_cmp(&(*other as f64)),
+            (Raw::Text(one), Raw::Text(other)) | (Raw::Blob(one), Raw::Blob(other)) => {
+                one.cmp(other)
+            }
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+}
+
+impl PartialOrd for Raw {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Raw {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Raw {}
 
 impl FromSql for Raw {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {

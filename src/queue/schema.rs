@@ -77,12 +77,13 @@ const ADDED: [(&str, &str, &str); 2] = [
 ];
 
 /// Everything that `schema.sql` creates.
-const OBJECTS: [&str; 9] = [
+const OBJECTS: [&str; 10] = [
     "message_queue",
     "idx_message_queue_processed",
     "idx_message_queue_cleanup",
     "message_claim",
     "idx_message_claim_waiting",
+    "idx_message_claim_leased",
     "message_dead_letter",
     "message_handled",
     "idx_message_handled_at",
@@ -288,7 +289,21 @@ pub(super) fn pragmas() -> [(&'static str, i64); 17] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Folder;
     use super::*;
+
+    #[test]
+    fn a_file_without_a_later_index_gets_it() {
+        let folder = Folder::new();
+        let store = folder.store();
+        store
+            .conn
+            .execute_batch("DROP INDEX idx_message_claim_leased")
+            .expect("ours");
+        assert_eq!(inspect(&store.conn, None).expect("ours"), Found::Incomplete);
+        let store = folder.store();
+        assert_eq!(inspect(&store.conn, None).expect("ours"), Found::Complete);
+    }
 
     #[test]
     fn a_sqlite_that_may_lose_commits_is_refused() {

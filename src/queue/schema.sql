@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS message_claim (
 
 CREATE INDEX IF NOT EXISTS idx_message_claim_waiting ON message_claim (available_at_ms)
   WHERE leased = 0;
+CREATE INDEX IF NOT EXISTS idx_message_claim_leased ON message_claim (owner, available_at_ms)
+  WHERE leased = 1;
 
 -- What is known about a row with processed = 2. Rows whose id is not text have no entry.
 CREATE TABLE IF NOT EXISTS message_dead_letter (

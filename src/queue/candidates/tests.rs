@@ -116,13 +116,13 @@ fn what_is_released_or_due_again_is_found_in_the_order_of_timestamps() {
         token: claims[index].1,
         error: String::new(),
         attempts_max: 9,
-        retry_base_ms: 1_000,
-        retry_max_ms: 1_000,
+        retry_base_ms: 500,
+        retry_max_ms: 500,
     };
     other.fail(&[failure(5), failure(2)]).expect("held");
     other.enqueue(&message("behind", MANY * 9)).expect("new");
     assert_eq!(scene.next(3), ["h4", "h10", "behind"]);
-    scene.folder.clock.advance(1_000);
+    scene.folder.clock.advance(500);
     assert_eq!(scene.next(1), ["h3"]);
     assert_eq!(scene.next(9), ["h6"]);
     assert!(scene.passed() >= MANY as usize, "the place was kept");
@@ -183,6 +183,91 @@ fn leases_that_run_out_and_those_of_the_dead_are_free() {
     assert_eq!(scene_of_death.next(2), ["h1", "h2"]);
 }
 
+/// Gives the fourth message back, and lets somebody else claim it.
+fn retake(scene: &mut Scene, lease_ms: u64, owner: &Owner) -> Vec<(String, i64)> {
+    let mut other = scene.folder.store();
+    other.release(&held(&scene.claimed[3..4])).expect("held");
+    let claimed = other.claim(1, lease_ms, 0, owner).expect("free");
+    assert_eq!(claimed[0].id, "h4");
+    assert!(scene.next(9).is_empty());
+    held(&claimed)
+}
+
+#[test]
+fn what_changed_hands_in_front_of_the_place_is_free_when_its_new_owner_dies() {
+    let (owner, second) = (Owner::new(), Owner::new());
+    let mut scene = scene(&owner);
+    retake(&mut scene, LEASE_MS, &second);
+    drop(second);
+    assert_eq!(scene.next(9), ["h4"]);
+    assert_eq!(scene.passed(), MANY as usize, "the place was kept");
+}
+
+#[test]
+fn what_changed_hands_in_front_of_the_place_is_free_when_its_new_lease_ends() {
+    let (owner, second) = (Owner::new(), Owner::new());
+    let mut scene = scene(&owner);
+    retake(&mut scene, 500, &second);
+    scene.folder.clock.advance(499);
+    assert!(scene.next(9).is_empty());
+    scene.folder.clock.advance(1);
+    assert_eq!(scene.next(9), ["h4"]);
+}
+
+#[test]
+fn a_lease_that_was_shortened_ends_when_it_says() {
+    let (owner, second) = (Owner::new(), Owner::new());
+    let mut scene = scene(&owner);
+    let claims = retake(&mut scene, LEASE_MS, &second);
+    let mut other = scene.folder.store();
+    assert_eq!(other.extend(&claims, 200).expect("held"), [true]);
+    other
+        .extend(&held(&scene.claimed[7..8]), 100)
+        .expect("held");
+    scene.folder.clock.advance(100);
+    assert_eq!(scene.next(9), ["h8"]);
+    scene.folder.clock.advance(100);
+    assert_eq!(scene.next(9), ["h4"]);
+}
+
+#[test]
+fn a_new_message_that_has_the_rowid_of_a_deleted_one_is_found() {
+    let owner = Owner::new();
+    let mut scene = scene(&owner);
+    let mut other = scene.folder.store();
+    for round in 0..3 {
+        let id = format!("n{round}");
+        other.enqueue(&message(&id, MANY * 9)).expect("new");
+        assert_eq!(scene.next(9), [id.as_str()]);
+        other.mark_processed(&id).expect("there");
+        assert!(scene.next(9).is_empty());
+        other.cleanup(0.0).expect("free");
+        let old = format!("old{round}");
+        other.enqueue(&message(&old, 1)).expect("new");
+        assert_eq!(scene.next(9), [old.as_str()]);
+        other.mark_processed(&old).expect("there");
+        other.cleanup(0.0).expect("free");
+        assert!(scene.next(9).is_empty());
+    }
+}
+
+#[test]
+fn what_the_dead_held_behind_the_place_is_looked_at_once() {
+    let (owner, second) = (Owner::new(), Owner::new());
+    let mut scene = scene(&owner);
+    let mut other = scene.folder.store();
+    let ids: Vec<String> = (0..MANY).map(|index| format!("n{index}")).collect();
+    let messages: Vec<_> = ids.iter().map(|id| message(id, MANY * 9)).collect();
+    other.enqueue_many(&messages).expect("new");
+    other.claim(MANY, LEASE_MS, 0, &second).expect("free");
+    let name = Raw::Text(second.text().to_owned().into_bytes());
+    drop(second);
+    assert_eq!(scene.next(1), ["n0"]);
+    let place = scene.store.place.as_ref().expect("remembered");
+    assert_eq!(place.leased_until.get(&name), Some(&i64::MAX));
+    assert_eq!(scene.next(MANY).len(), MANY as usize - 1);
+}
+
 #[test]
 fn a_lease_that_was_extended_holds_on() {
     let owner = Owner::new();
@@ -226,13 +311,23 @@ fn what_nothing_tells_of_is_found_when_the_place_is_old() {
         .execute(sql, [&id])
         .expect("as somebody does by hand");
     assert!(scene.next(9).is_empty());
-    let far = "UPDATE message_claim SET available_at_ms = 1 << 60";
-    scene.store.conn.execute_batch(far).expect("ours");
-    scene.store.place.as_mut().expect("remembered").lease_ends = i64::MAX;
     scene.folder.clock.advance(PLACE_MS - 1);
     assert!(scene.next(9).is_empty());
     scene.folder.clock.advance(1);
     assert_eq!(scene.next(9), [id]);
+}
+
+#[test]
+fn a_place_behind_many_rows_is_believed_longer() {
+    let cases = [
+        (0, 1_000),
+        (19_999, 1_000),
+        (20_000, 2_000),
+        (usize::MAX, PLACE_MS_MAX),
+    ];
+    for (passed, expected) in cases {
+        assert_eq!(believed_ms(passed), expected, "{passed}");
+    }
 }
 
 #[test]
@@ -304,10 +399,23 @@ fn every_part_of_the_walk_is_a_search_of_an_index_in_its_order() {
             "{sql}"
         );
     }
-    let due = plan(DUE);
-    assert!(
-        due.iter()
-            .any(|step| step.contains("idx_message_claim_waiting (available_at_ms<?)")),
-        "{due:?}"
-    );
+    let claims = [
+        (DUE, "idx_message_claim_waiting (available_at_ms<?)"),
+        (
+            LEFT,
+            "idx_message_claim_leased (owner=? AND available_at_ms>? AND available_at_ms<?)",
+        ),
+        (
+            NEXT_OWNER,
+            "COVERING INDEX idx_message_claim_leased (owner>?)",
+        ),
+    ];
+    for (sql, expected) in claims {
+        let plan = plan(sql);
+        assert!(plan.iter().any(|step| step.contains(expected)), "{plan:?}");
+        assert!(
+            !plan.iter().any(|step| step.contains("TEMP B-TREE")),
+            "{plan:?}"
+        );
+    }
 }
