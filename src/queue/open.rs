@@ -57,6 +57,8 @@ fn connect(
     vfs::register()?;
     let conn = Connection::open_with_flags_and_vfs(path, flags, vfs::NAME)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Otherwise statements are prepared anew for other values, which costs more than they do.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     busy::wait_at_most(&conn, limits::OPEN_TIMEOUT_MS)?;
     let patience = Patience::begin();
 

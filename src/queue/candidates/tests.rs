@@ -419,3 +419,21 @@ fn every_part_of_the_walk_is_a_search_of_an_index_in_its_order() {
         );
     }
 }
+
+#[test]
+fn no_part_of_the_walk_is_prepared_anew_for_other_values() {
+    let folder = Folder::new();
+    let store = folder.store();
+    for sql in [WALK, WALK_SAME, WALK_LATER, DUE, LEFT, NEXT_OWNER, ADDED] {
+        let mut statement = store.conn.prepare(sql).expect("a statement");
+        for value in 1..9 {
+            let values = vec![value; statement.parameter_count()];
+            let mut rows = statement
+                .query(rusqlite::params_from_iter(values))
+                .expect("readable");
+            while rows.next().expect("readable").is_some() {}
+        }
+        let count = statement.get_status(rusqlite::StatementStatus::RePrepare);
+        assert_eq!(count, 0, "{sql}");
+    }
+}
