@@ -48,6 +48,30 @@ describe('claims', () => {
     assert.equal(a.stats().processed, 1);
   });
 
+  test('of a message whose id is empty are settled like any other', {
+    skip: noPython,
+  }, async (t) => {
+    const queue = openQueue(t);
+    const old = await startOld(t, queue.dbPath);
+    const insert = `INSERT INTO message_queue (message_id, type, payload, timestamp)
+                    VALUES ('', 't', '1', 1)`;
+    await old.sql(insert);
+    const claim = () => queue.claim()[0];
+    assert.equal(queue.extend(claim(), 60_000), true);
+    assert.equal(queue.stats().claimed, 1);
+    assert.equal(queue.markProcessedMany(['']), 1);
+    queue.cleanup(0);
+    await old.sql(insert);
+    assert.equal(queue.release(claim()), true);
+    assert.deepEqual(queue.fail(claim(), 'no', { maxAttempts: 1 }), { outcome: 'dead' });
+    assert.equal(queue.redrive(['']), 1);
+    assert.deepEqual(queue.fail(claim(), 'no', { maxAttempts: 1 }), { outcome: 'dead' });
+    assert.equal(queue.purgeDeadLetters(['']), 1);
+    await old.sql(insert);
+    assert.equal(queue.complete(claim()), true);
+    assert.deepEqual(queue.completeMany([{ token: 1, message: { id: '' } }]), [false]);
+  });
+
   test('50 by default; arguments are checked', (t) => {
     const queue = openQueue(t);
     queue.enqueueMany(messages(60));
@@ -356,7 +380,7 @@ describe('dead letters', () => {
     assert.equal(queue.redrive(), 3);
     assert.equal(queue.redrive(), 0);
     assert.equal(queue.stats().pending, 3);
-    for (const ids of ['m1', {}, [5], ['']]) {
+    for (const ids of ['m1', {}, [5]]) {
       assert.throws(() => queue.redrive(ids), invalidArgument);
       assert.throws(() => queue.purgeDeadLetters(ids), invalidArgument);
     }

@@ -644,7 +644,6 @@ function stored(ids: readonly string[]): string[] {
 function selected(ids: readonly string[] | undefined): string[] | undefined {
   if (ids === undefined) return undefined;
   if (!Array.isArray(ids)) throw invalidArgument(`ids must be an array, not ${describe(ids)}`);
-  for (const [index, id] of ids.entries()) text(`ids[${index}]`, id);
   return stored(ids);
 }
 
@@ -660,7 +659,8 @@ function held(claim: ClaimedMessage): { id: string; token: number } {
   object('claim', claim);
   const { token } = claim;
   if (!Number.isSafeInteger(token)) throw invalidArgument('claim.token must be a whole number');
-  return { id: text('claim.message.id', claim.message?.id), token };
+  // Processes with the original package can store an empty id.
+  return { id: string('claim.message.id', claim.message?.id), token };
 }
 
 function id(claim: Claimed): [id: string, token: number] {
