@@ -96,6 +96,29 @@ describe('claims', () => {
     for (const options of [{ maxAttempts: 0 }, { retryDelayMs: -1 }, { maxRetryDelayMs: 'x' }]) {
       assert.throws(() => queue.fail(claims[0], 'x', options), invalidArgument);
     }
+    for (const options of [null, 5, 'x', true]) {
+      assert.throws(() => queue.claim(options), invalidArgument);
+      assert.throws(() => queue.fail(claims[0], 'x', options), invalidArgument);
+      assert.throws(() => queue.deadLetters(options), invalidArgument);
+      assert.throws(() => queue.stats(options), invalidArgument);
+      assert.throws(() => queue.enqueue(message('new'), options), invalidArgument);
+    }
+    const holes = new Array(2);
+    for (const many of [
+      'completeMany',
+      'enqueueMany',
+      'markProcessedMany',
+      'redrive',
+      'purgeDeadLetters',
+    ]) {
+      for (const wrong of [holes, null, 5, {}]) {
+        assert.throws(() => queue[many](wrong), {
+          name: 'IpcError',
+          code:
+            many === 'enqueueMany' && wrong === holes ? /^ERR_IPC_INVALID_/ : invalidArgument.code,
+        });
+      }
+    }
   });
 
   test('that ran out go to the next one, and their tokens are stale', async (t) => {

@@ -219,7 +219,7 @@ describe('arguments', () => {
         ),
         () => database.markGapsSynced([1, number]),
       ]),
-      ...[undefined, null, 1, 'S', {}].flatMap((list) => [
+      ...[undefined, null, 1, 'S', {}, new Array(1)].flatMap((list) => [
         () => database.saveStateBatch(list),
         () => database.saveGapBatch(list),
         () => database.loadStatesBatch('okx', list),

@@ -51,6 +51,14 @@ export function object(name: string, value: unknown): object {
   return value;
 }
 
+/** An array. What is missing in it is undefined, as for whoever reads it. */
+export function array<T>(name: string, value: readonly T[]): readonly T[] {
+  if (!Array.isArray(value)) {
+    throw invalidArgument(`${name} must be an array, not ${describe(value)}`);
+  }
+  return Array.from(value as readonly T[]);
+}
+
 /** A function. */
 export function callable(name: string, value: unknown): void {
   if (typeof value !== 'function') {

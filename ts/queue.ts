@@ -15,7 +15,7 @@ import {
   type SourcePort,
 } from './message-source.js';
 import { addon, type NativeDialect, type NativeQueue } from './native.js';
-import { describe, object, string, text, wholeNumber } from './options.js';
+import { array, describe, object, string, text, wholeNumber } from './options.js';
 import { areTimersFaked } from './poll-clock.js';
 import { privateFile, removePrivateFile } from './private-file.js';
 import { fields, isText, record } from './records.js';
@@ -276,10 +276,9 @@ export class SQLiteQueue {
    */
   enqueueMany(messages: readonly QueueMessage[], options?: EnqueueOptions): number {
     const idempotent = isIdempotent(options);
-    if (!Array.isArray(messages)) {
-      throw invalidArgument(`messages must be an array, not ${describe(messages)}`);
-    }
-    const records = messages.map((message, index) => record(message, ` ${index}`));
+    const records = array('messages', messages).map((message, index) =>
+      record(message, ` ${index}`),
+    );
     return this.#call(() => this.#native.enqueueMany(records, idempotent));
   }
 
@@ -316,8 +315,7 @@ export class SQLiteQueue {
 
   /** Marks messages as processed in one transaction. Returns how many were not before. */
   markProcessedMany(ids: readonly string[]): number {
-    if (!Array.isArray(ids)) throw invalidArgument(`ids must be an array, not ${describe(ids)}`);
-    const known = stored(ids);
+    const known = stored(array('ids', ids));
     return this.#call(() => this.#native.markProcessedMany(known));
   }
 
@@ -335,7 +333,9 @@ export class SQLiteQueue {
    * Settle each with `complete()`, `fail()` or `release()`; a claim that is not settled ends with
    * its lease, or at once when its process dies.
    */
-  claim({ limit, leaseMs, maxAttempts, owner }: ClaimOptions = {}): ClaimedMessage[] {
+  claim(options: ClaimOptions = {}): ClaimedMessage[] {
+    object('options', options);
+    const { limit, leaseMs, maxAttempts, owner } = options;
     const count = wholeNumber('limit', limit, limits.batchSize, COUNT);
     const lease = wholeNumber('leaseMs', leaseMs, limits.leaseMs, MS);
     const attempts = attemptsAllowed(maxAttempts);
@@ -358,22 +358,20 @@ export class SQLiteQueue {
    * still held.
    */
   completeMany(claims: readonly ClaimedMessage[]): boolean[] {
-    if (!Array.isArray(claims)) {
-      throw invalidArgument(`claims must be an array, not ${describe(claims)}`);
-    }
-    const completed = claims.map((claim): [string, number] => {
+    const completed = array('claims', claims).map((claim): [string, number] => {
       const { id, token } = held(claim);
       return [id, token];
     });
     const request = JSON.stringify({ completed, failed: [], released: [], ...NO_FAILURES });
     const { stale } = JSON.parse(this.#call(() => this.#native.settle(request))) as SettleAnswer;
     const lost = new Set(stale);
-    return claims.map((_, index) => !lost.has(index));
+    return completed.map((_, index) => !lost.has(index));
   }
 
   /** Gives a claimed message back after a failure: it is delivered again later, or dies. */
   fail(claim: ClaimedMessage, error: unknown, options: FailOptions = {}): FailResult {
     const { id, token } = held(claim);
+    object('options', options);
     const attempts = attemptsAllowed(options.maxAttempts);
     const base = wholeNumber('retryDelayMs', options.retryDelayMs, limits.retryDelayMs, MS);
     const max = wholeNumber('maxRetryDelayMs', options.maxRetryDelayMs, limits.retryDelayMsMax, MS);
@@ -397,7 +395,9 @@ export class SQLiteQueue {
   }
 
   /** Messages that were set aside, the oldest message first. */
-  deadLetters({ limit, offset }: DeadLetterOptions = {}): DeadLetter[] {
+  deadLetters(options: DeadLetterOptions = {}): DeadLetter[] {
+    object('options', options);
+    const { limit, offset } = options;
     const count = wholeNumber('limit', limit, limits.batchSize, COUNT);
     const skipped = wholeNumber('offset', offset, 0, { min: 0, max: 2 ** 32 - 1 });
     return JSON.parse(this.#call(() => this.#native.deadLetters(count, skipped))) as DeadLetter[];
@@ -643,8 +643,7 @@ function stored(ids: readonly string[]): string[] {
 /** The ids of messages to select; all messages where it is missing. */
 function selected(ids: readonly string[] | undefined): string[] | undefined {
   if (ids === undefined) return undefined;
-  if (!Array.isArray(ids)) throw invalidArgument(`ids must be an array, not ${describe(ids)}`);
-  return stored(ids);
+  return stored(array('ids', ids));
 }
 
 function hours(name: string, value: unknown, fallback: number): number {

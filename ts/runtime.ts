@@ -1,6 +1,6 @@
 import type { GapLoadOptionsDTO, GapRecordDTO, GapRecordInputDTO, StateEntryDTO } from './dto.js';
 import { invalidArgument } from './errors.js';
-import { describe, object, text } from './options.js';
+import { array, describe, object, text } from './options.js';
 import {
   checkedQueue,
   type PollableQueue,
@@ -161,12 +161,6 @@ export class RuntimeDatabasePoller extends SQLiteQueuePoller {
     const { database, ...options } = config;
     super({ ...options, queue: checkedQueue('database', database) });
   }
-}
-
-function array<T>(name: string, value: readonly T[]): readonly T[] {
-  if (!Array.isArray(value))
-    throw invalidArgument(`${name} must be an array, not ${describe(value)}`);
-  return value;
 }
 
 /** A non-empty string that has a form in UTF-8: any other would be stored as another one. */
