@@ -319,9 +319,6 @@ limits! {
     /// Pages that one step of the incremental vacuum gives back.
     pub const VACUUM_STEP_PAGES: u32 = 2_048;
 
-    /// Bytes of a commit that are gathered before they are written to the log.
-    pub const LOG_WRITE_BYTES: usize = 64 * 1024;
-
     /// Pages in the write-ahead log after which a commit moves them into the database file.
     pub const WAL_CHECKPOINT_PAGES: u32 = 1_000;
 

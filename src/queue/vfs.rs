@@ -28,13 +28,15 @@ use std::sync::OnceLock;
 use rusqlite::{Connection, ffi};
 
 use crate::error::Result;
-use crate::limits;
 
 /// The name under which SQLite knows this layer.
 pub(super) const NAME: &CStr = c"flowtrace-ipc";
 
 /// The header of a frame. Its second word is 0 unless the frame completes a commit.
 const FRAME_HEADER_BYTES: usize = 24;
+
+/// Frames that are gathered at most, about. More of them gain nothing.
+const RUN_BYTES_MAX: usize = 64 * 1024;
 
 /// The slot of the shared index that a writer locks (`WAL_WRITE_LOCK`).
 const WRITE_LOCK: c_int = 0;
@@ -86,7 +88,7 @@ impl Run {
             return Taken::Refused;
         }
         self.bytes.extend_from_slice(new);
-        if self.commits || self.bytes.len() >= limits::LOG_WRITE_BYTES {
+        if self.commits || self.bytes.len() >= RUN_BYTES_MAX {
             return Taken::Full;
         }
         self.commits = completes_commit;
@@ -393,7 +395,7 @@ mod tests {
         while matches!(write(&header(false)), Taken::Gathered)
             && matches!(write(&PAGE), Taken::Gathered)
         {}
-        assert!(run.bytes.len() < limits::LOG_WRITE_BYTES + PAGE.len());
+        assert!(run.bytes.len() < RUN_BYTES_MAX + PAGE.len());
     }
 
     /// A database with a table of blobs, whose cache holds a few pages only.

@@ -386,18 +386,17 @@ impl Hub {
             return;
         };
         if let Some(link) = client.state.link()
-            && link.outbound_bytes() > 0
+            && (link.outbound_bytes() > 0 || link.has_news())
         {
-            match link.flush() {
-                Ok(true) => {
-                    let written = link.written();
-                    self.events.push(Event::Flushed {
-                        connection: key,
-                        written,
-                    });
-                }
-                Ok(false) => {}
-                Err(error) => self.write_failed(key, &error),
+            let flushed = link.flush();
+            if let Some(written) = link.news() {
+                self.events.push(Event::Flushed {
+                    connection: key,
+                    written,
+                });
+            }
+            if let Err(error) = flushed {
+                self.write_failed(key, &error);
             }
             self.watch_writable(key);
         }

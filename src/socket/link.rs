@@ -1,15 +1,15 @@
 //! One established connection: bytes in, frames out, and the other way round. Knows neither
 //! clients nor servers, and never waits.
 
-use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net;
 
 use mio::Interest;
 use mio::net::UnixStream;
 
+use super::outbound::Outbound;
 use crate::error::{Code, Error, Result};
 use crate::frame::{self, Front, HEADER_BYTES};
 use crate::limits;
@@ -81,15 +81,11 @@ pub struct Link {
     begin: usize,
     /// Bytes ever received.
     received: u64,
-    outbound: VecDeque<Vec<u8>>,
-    /// Bytes of the first outbound chunk that the kernel already has.
-    first_written: usize,
-    /// A place in the first outbound chunk at which a frame begins, or its end.
-    first_boundary: usize,
-    outbound_bytes: usize,
-    /// Bytes ever given to [`Link::write`], and of those the ones the kernel took.
+    outbound: Outbound,
+    /// Bytes ever given to [`Link::write`].
     queued: u64,
-    written: u64,
+    /// How many of them are known to have been taken by whoever asked, see [`Link::news`].
+    told: u64,
     /// The peer takes no more bytes; it may still send.
     write_failed: bool,
     /// The reactor tells when the peer takes bytes again. Not before that is needed: it would tell
@@ -106,12 +102,9 @@ impl Link {
             inbound: Vec::new(),
             begin: 0,
             received: 0,
-            outbound: VecDeque::new(),
-            first_written: 0,
-            first_boundary: 0,
-            outbound_bytes: 0,
+            outbound: Outbound::default(),
             queued: 0,
-            written: 0,
+            told: 0,
             write_failed: false,
             watches_writable: false,
             frames: 0,
@@ -136,7 +129,7 @@ impl Link {
     /// # Errors
     /// When the kernel refuses.
     pub fn watch_writable(&mut self, reactor: &Reactor, key: Key) -> io::Result<()> {
-        if self.outbound.is_empty() || self.watches_writable {
+        if self.outbound_bytes() == 0 || self.watches_writable {
             return Ok(());
         }
         reactor.reregister(
@@ -151,7 +144,7 @@ impl Link {
     /// Ends [`Link::watch_writable`] when it tells what nobody waits for. Not as soon as nothing
     /// waits, because whoever had to wait once sends much and will have to again.
     pub fn unwatch_writable(&mut self, reactor: &Reactor, key: Key) {
-        if !self.outbound.is_empty() || !self.watches_writable {
+        if self.outbound_bytes() > 0 || !self.watches_writable {
             return;
         }
         // If it fails, the next such signal tries again.
@@ -162,7 +155,7 @@ impl Link {
 
     /// Bytes that wait for the peer.
     pub fn outbound_bytes(&self) -> usize {
-        self.outbound_bytes
+        self.outbound.lock().bytes()
     }
 
     /// Bytes given to [`Link::write`] since the connection was made.
@@ -172,7 +165,7 @@ impl Link {
 
     /// Bytes the kernel took since the connection was made.
     pub fn written(&self) -> u64 {
-        self.written
+        self.outbound.lock().written()
     }
 
     /// What is known of the bytes in both directions; `None` if the kernel does not tell.
@@ -181,8 +174,8 @@ impl Link {
         let held = self.held_bytes()?;
         let arrived = self.arrived_bytes()?;
         Some(Progress {
-            unread: self.outbound_bytes as u64 + held,
-            read_at_least: self.written.cast_signed() - held.cast_signed(),
+            unread: self.outbound_bytes() as u64 + held,
+            read_at_least: self.written().cast_signed() - held.cast_signed(),
             unseen: arrived + (self.inbound.len() - self.begin) as u64,
             received: self.received,
             frames: self.frames,
@@ -461,57 +454,41 @@ impl Link {
         }
     }
 
-    /// Hands `bytes` to the kernel, and keeps what it does not take now. `true` if nothing waits.
+    /// Hands `bytes`, whole frames, to the kernel, and keeps what it does not take now. `true` if
+    /// nothing waits.
     ///
     /// # Errors
     /// [`Code::OutboundFull`] when more than `outbound_bytes_max` would wait: nothing of `bytes`
     /// was taken. [`Code::ConnectionLost`] when the peer is gone.
-    pub fn write(&mut self, mut bytes: &[u8], outbound_bytes_max: usize) -> Result<bool> {
+    pub fn write(&mut self, bytes: &[u8], outbound_bytes_max: usize) -> Result<bool> {
         if self.write_failed {
             return Err(lost(None));
         }
-        if self.outbound_bytes > 0 && self.outbound_bytes + bytes.len() > outbound_bytes_max {
+        let mut waiting = self.outbound.lock();
+        let before = waiting.bytes();
+        if before > 0 && before + bytes.len() > outbound_bytes_max {
             return Err(Error::rule(
                 Code::OutboundFull,
                 format!(
-                    "Connection is not drained by its peer: {} bytes wait, {} more would exceed \
-                     maxOutboundBytes ({outbound_bytes_max})",
-                    self.outbound_bytes,
+                    "Connection is not drained by its peer: {before} bytes wait, {} more would \
+                     exceed maxOutboundBytes ({outbound_bytes_max})",
                     bytes.len()
                 ),
             ));
         }
         self.queued += bytes.len() as u64;
-        let all = bytes;
-        if self.outbound.is_empty() {
-            while !bytes.is_empty() {
-                match self.stream.write(bytes) {
-                    Ok(taken) => {
-                        self.written += taken as u64;
-                        bytes = &bytes[taken..];
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(self.fail(error)),
-                }
-            }
+        // Nothing waits, and nobody has still to hear of what did.
+        let is_first = before == 0 && waiting.written() == self.told;
+        let outcome = waiting.write(&mut self.stream, bytes);
+        if is_first {
+            self.told = waiting.written();
         }
-        if bytes.is_empty() {
-            return Ok(true);
+        let is_done = waiting.bytes() == 0;
+        drop(waiting);
+        match outcome {
+            Ok(()) => Ok(is_done),
+            Err(error) => Err(self.fail(error)),
         }
-        let waited = !self.outbound.is_empty();
-        if !waited {
-            let taken = all.len() - bytes.len();
-            self.first_boundary = frame::boundary(all, taken) - taken;
-        }
-        self.outbound.push_back(bytes.to_vec());
-        self.outbound_bytes += bytes.len();
-        if waited {
-            // The peer may have read meanwhile. Whoever sends much without a pause comes to the
-            // event loop late; the peer should not have to wait for that.
-            self.flush()?;
-        }
-        Ok(self.outbound.is_empty())
     }
 
     /// Writes one short frame before all that wait, except the rest of a frame that was begun, and
@@ -522,49 +499,53 @@ impl Link {
     /// # Errors
     /// [`Code::ConnectionLost`] when the peer is gone.
     pub fn write_next(&mut self, frame: &[u8]) -> Result<u64> {
-        let Some(first) = self.outbound.front_mut() else {
-            self.write(frame, usize::MAX)?;
-            return Ok(self.queued);
-        };
-        let begun = self.first_written.saturating_sub(self.first_boundary);
-        let at = self.first_boundary + frame::boundary(&first[self.first_boundary..], begun);
-        first.splice(at..at, frame.iter().copied());
-        self.outbound_bytes += frame.len();
-        self.queued += frame.len() as u64;
-        Ok(self.written + (at - self.first_written + frame.len()) as u64)
+        let inserted = self.outbound.lock().insert(frame);
+        if let Some(until) = inserted {
+            self.queued += frame.len() as u64;
+            return Ok(until);
+        }
+        self.write(frame, usize::MAX)?;
+        Ok(self.queued)
     }
 
-    /// Continues to write what waits. `true` if the kernel took something.
+    /// Continues to write what waits.
     ///
     /// # Errors
     /// [`Code::ConnectionLost`] when the peer is gone.
-    pub fn flush(&mut self) -> Result<bool> {
-        let before = self.written;
-        while let Some(first) = self.outbound.front() {
-            match self.stream.write(&first[self.first_written..]) {
-                Ok(taken) => {
-                    self.written += taken as u64;
-                    self.outbound_bytes -= taken;
-                    self.first_written += taken;
-                    if self.first_written == first.len() {
-                        self.outbound.pop_front();
-                        self.first_written = 0;
-                        self.first_boundary = 0;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(self.fail(error)),
-            }
-        }
-        Ok(self.written > before)
+    pub fn flush(&mut self) -> Result<()> {
+        let outcome = self.outbound.lock().flush(&mut self.stream);
+        outcome.map_err(|error| self.fail(error))
+    }
+
+    /// Bytes taken since the connection was made, if the kernel has taken more of those that had to
+    /// wait since this was asked last.
+    pub fn news(&mut self) -> Option<u64> {
+        let written = self.written();
+        let is_news = written > self.told;
+        self.told = written;
+        is_news.then_some(written)
+    }
+
+    /// Whether [`Link::news`] would be news, or a thread has failed to write.
+    pub fn has_news(&self) -> bool {
+        let waiting = self.outbound.lock();
+        waiting.written() > self.told || waiting.has_failed()
+    }
+
+    /// Whether a thread helps to write.
+    pub fn is_helped(&self) -> bool {
+        self.outbound.is_helped()
+    }
+
+    /// Sees to help with what waits, see [`Outbound::seek_help`].
+    pub fn seek_help(&self, reactor: &Reactor) -> bool {
+        self.outbound
+            .seek_help(self.stream.as_fd(), reactor.waker())
     }
 
     fn fail(&mut self, error: io::Error) -> Error {
         self.write_failed = true;
-        self.outbound.clear();
-        self.outbound_bytes = 0;
-        self.first_written = 0;
+        self.outbound.lock().clear();
         lost(Some(error))
     }
 
@@ -572,6 +553,17 @@ impl Link {
     pub fn refuse_more(&self) {
         // It fails only if the peer is gone already.
         let _ = self.stream.shutdown(Shutdown::Read);
+    }
+}
+
+/// The connection is closed, whatever waits. A thread that helps has a duplicate of its descriptor,
+/// so that closing alone would tell the peer nothing.
+impl Drop for Link {
+    fn drop(&mut self) {
+        if self.outbound.is_helped() {
+            // It fails only if the peer is gone already.
+            let _ = self.stream.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -598,7 +590,7 @@ pub fn lost(cause: Option<io::Error>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
 
     fn pair() -> (Link, net::UnixStream) {
         let (ours, theirs) = net::UnixStream::pair().unwrap();

@@ -1,7 +1,7 @@
 //! The fast channel: clients and servers on Unix sockets.
 //!
-//! [`Hub`] holds every endpoint of one event loop. It never waits and has no thread: the owner
-//! polls it when the reactor says so and receives [`Event`]s. Everything that a peer can make
+//! [`Hub`] holds every endpoint of one event loop. It never waits, and has no thread but those of
+//! `outbound`: the owner polls it when the reactor says so and receives [`Event`]s. Everything that a peer can make
 //! grow has a limit.
 //!
 //! What is absent: this module knows neither the queue nor JavaScript.
@@ -10,6 +10,7 @@ mod backoff;
 mod batch;
 mod client;
 mod link;
+mod outbound;
 mod path;
 mod server;
 
@@ -157,6 +158,8 @@ pub struct Hub {
     /// Connections that have more to do than their last turn allowed.
     again: VecDeque<Key>,
     in_again: KeySet,
+    /// Connections that a thread helps to write, or did.
+    helped: KeySet,
     /// The read buffer that idle connections share.
     spare: Vec<u8>,
     signals: Vec<Signal>,
@@ -183,6 +186,7 @@ impl Hub {
             batches: KeyMap::default(),
             again: VecDeque::new(),
             in_again: KeySet::default(),
+            helped: KeySet::default(),
             spare: Vec::new(),
             signals: Vec::new(),
             hot: None,
@@ -257,7 +261,10 @@ impl Hub {
                 Signal::Readable(key) => self.ready(key, Until::Short),
                 Signal::Writable(key) => self.writable(key),
                 Signal::Deadline(key) => self.deadline(key),
-                Signal::Woken => self.foreign.push(signal),
+                Signal::Woken => {
+                    self.turn_helped();
+                    self.foreign.push(signal);
+                }
             }
         }
         self.signals = signals;
@@ -316,8 +323,27 @@ impl Hub {
 
     fn writable(&mut self, key: Key) {
         match link_of(&mut self.peers, &mut self.clients, key) {
-            Some(link) if link.outbound_bytes() == 0 => link.unwatch_writable(&self.reactor, key),
+            Some(link) if link.outbound_bytes() == 0 && !link.has_news() => {
+                link.unwatch_writable(&self.reactor, key);
+            }
             _ => self.turn(key, Until::Short),
+        }
+    }
+
+    /// Goes on with the connections for which a thread has written.
+    fn turn_helped(&mut self) {
+        let helped: Vec<Key> = self.helped.iter().copied().collect();
+        for key in helped {
+            let link = link_of(&mut self.peers, &mut self.clients, key);
+            // In this order: what it has written to its end is seen.
+            let is_helped = link.as_ref().is_some_and(|link| link.is_helped());
+            let has_news = link.is_some_and(|link| link.has_news());
+            if !is_helped {
+                self.helped.remove(&key);
+            }
+            if has_news {
+                self.turn(key, Until::WouldBlock);
+            }
         }
     }
 
@@ -372,8 +398,6 @@ impl Hub {
         } else {
             return Err(link::lost(None));
         };
-        let waited = link.outbound_bytes() > 0;
-        let before = link.written();
         let result = frame::patch_headers(text, frame_bytes_max).and_then(|frames| {
             let done = link.write(text, outbound_bytes_max as usize)?;
             Ok((frames, done))
@@ -381,8 +405,12 @@ impl Hub {
         match result {
             Ok((frames, done)) => {
                 *frames_sent += u64::from(frames);
-                let (queued, written) = (link.queued(), link.written());
-                if waited && written > before {
+                let queued = link.queued();
+                let news = link.news();
+                if !done && link.seek_help(&self.reactor) {
+                    self.helped.insert(key);
+                }
+                if let Some(written) = news {
                     // Of what had to wait, somebody still waits to hear.
                     self.events.push(Event::Flushed {
                         connection: key,

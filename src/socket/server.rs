@@ -399,10 +399,10 @@ impl Hub {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        if peer.link.outbound_bytes() > 0 {
+        if peer.link.outbound_bytes() > 0 || peer.link.has_news() {
             // A failed write is not the end: the peer may have sent messages before it left.
-            if peer.link.flush().unwrap_or(false) {
-                let written = peer.link.written();
+            let _ = peer.link.flush();
+            if let Some(written) = peer.link.news() {
                 self.events.push(Event::Flushed {
                     connection: key,
                     written,
