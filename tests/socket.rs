@@ -1,6 +1,7 @@
 //! The socket side through its public interface: hubs of this process talk to each other and to
 //! plain streams. Nothing here sleeps; every wait is for an event, with a deadline.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
@@ -377,6 +378,63 @@ fn no_more_than_the_high_water_mark_is_handed_over() {
     });
 }
 
+/// Connections that always have more to read than may be in flight do not keep the others from
+/// being read: whatever the order in which they came, each has its turn in one of few rounds.
+#[test]
+fn busy_connections_leave_room_for_the_others() {
+    for (busy, high_water_mark, settled_at_once) in [
+        (1, 4, 4),
+        (3, 400, 400),
+        (1, 64, 64),
+        (1, 64, 1),
+        (5, 16, 16),
+        (5, 2, 1),
+        (20, 8, 3),
+    ] {
+        let mut rig = Rig::new();
+        let server = rig.server(|options| options.high_water_mark = high_water_mark);
+        let connect = |count| -> Vec<_> {
+            (0..count)
+                .map(|_| UnixStream::connect(rig.path()).unwrap())
+                .collect()
+        };
+        let mut floods = connect(busy);
+        let mut quiet = connect(2);
+        for flood in &mut floods {
+            flood.write_all(&wire(&["0"; 6_000])).unwrap();
+        }
+        rig.until("all to be full", |rig| {
+            let stats = rig.hub.server_stats(server).unwrap();
+            stats.in_flight == high_water_mark && stats.connections == busy + 2
+        });
+        let mut in_flight: VecDeque<Key> = VecDeque::new();
+        let mut seen = 0;
+        for round in 1..=3 {
+            for stream in &mut quiet {
+                stream.write_all(&wire(&["1"])).unwrap();
+            }
+            let mut settlements = 0;
+            while seen < 2 * round {
+                rig.poll();
+                for (peer, body) in rig.bodies(&rig.events) {
+                    in_flight.push_back(peer);
+                    seen += usize::from(body == "1");
+                }
+                rig.events.clear();
+                for _ in 0..settled_at_once {
+                    if let Some(peer) = in_flight.pop_front() {
+                        rig.hub.settle(server, peer, 1);
+                    }
+                }
+                settlements += 1;
+                let most = 2 + 2 * (busy as usize + 2);
+                assert!(settlements <= most, "{busy} busy ones starve the others");
+            }
+        }
+        assert_eq!(seen, 6);
+    }
+}
+
 /// What is answered to a frame that was not accepted finds its connection, and a flood of such
 /// frames is stopped as any other.
 #[test]
@@ -399,6 +457,9 @@ fn frames_that_are_not_accepted_are_in_flight_until_they_are_settled() {
             }
         }
     }
+    rig.until("the end", |rig| {
+        rig.hub.server_stats(server).unwrap().connections == 0
+    });
     let mut replies = Vec::new();
     stream.read_to_end(&mut replies).unwrap();
     assert_eq!(replies, wire(&["1", "1", "1"]));

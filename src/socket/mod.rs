@@ -293,7 +293,7 @@ impl Hub {
 
     fn ready(&mut self, key: Key, until: Until) {
         if self.peers.contains_key(&key) || self.clients.contains_key(&key) {
-            self.turn(key, until);
+            self.turn_on_signal(key, until);
         } else if self.servers.contains_key(&key) {
             self.accept(key);
         } else {
@@ -326,7 +326,14 @@ impl Hub {
             Some(link) if link.outbound_bytes() == 0 && !link.has_news() => {
                 link.unwatch_writable(&self.reactor, key);
             }
-            _ => self.turn(key, Until::Short),
+            _ => self.turn_on_signal(key, Until::Short),
+        }
+    }
+
+    /// Whoever waits for a turn has it later in this poll, when those before it have had theirs.
+    fn turn_on_signal(&mut self, key: Key, until: Until) {
+        if !self.in_again.contains(&key) {
+            self.turn(key, until);
         }
     }
 
@@ -342,7 +349,7 @@ impl Hub {
                 self.helped.remove(&key);
             }
             if has_news {
-                self.turn(key, Until::WouldBlock);
+                self.turn_on_signal(key, Until::WouldBlock);
             }
         }
     }

@@ -20,6 +20,10 @@ use crate::validate::{self, Dialect, QUEUE_MESSAGE, Refusal};
 /// Connections accepted in one turn, so that a flood of them does not hold the loop.
 const ACCEPTS_PER_TURN: u32 = 64;
 
+/// Frames that a connection which waited may hand over in any case: what a turn costs has to be
+/// small beside them. If they fill the room, those that got nothing are the first next time.
+const SHARE_MIN: u32 = 64;
+
 /// Of the control frames that a server sends; see `docs/protocol.md`.
 const ACKNOWLEDGEMENT_VERSION: u32 = 1;
 
@@ -107,6 +111,10 @@ pub(super) struct Peer {
     pub(super) server: Key,
     in_flight: u32,
     stalled: bool,
+    /// Frames that it may still hand over before the others that waited have had their turn.
+    share: Option<u32>,
+    /// It has handed a frame over in its last turn.
+    is_served: bool,
     /// Nothing more will be read from the kernel.
     ended: bool,
     /// The server stops: read what is there, then refuse more.
@@ -240,22 +248,40 @@ impl Hub {
             return;
         };
         state.stats.in_flight = state.stats.in_flight.saturating_sub(count);
-        let resumed: Vec<Key> = if state.stats.in_flight < state.options.high_water_mark {
-            state.stalled.drain(..).collect()
-        } else {
-            Vec::new()
-        };
-        for peer in resumed {
-            if let Some(peer) = self.peers.get_mut(&peer) {
-                peer.stalled = false;
-            }
-            self.again(peer);
-        }
+        self.resume(server);
         if let Some(peer) = self.peers.get_mut(&connection) {
             peer.in_flight = peer.in_flight.saturating_sub(count);
             self.finish_peer(connection);
         }
         self.finish_stop(server);
+    }
+
+    /// Lets the connections that wait for room below the high-water mark go on. Those come first
+    /// that got nothing the last time, and nobody takes more than its share of the room before
+    /// all have had their turn: one that always has more to read would take everything.
+    fn resume(&mut self, server: Key) {
+        let Some(state) = self.servers.get_mut(&server) else {
+            return;
+        };
+        let room = state
+            .options
+            .high_water_mark
+            .saturating_sub(state.stats.in_flight);
+        if room == 0 || state.stalled.is_empty() {
+            return;
+        }
+        let mut waiting: Vec<Key> = state.stalled.drain(..).collect();
+        let peers = &mut self.peers;
+        // It is stable: apart from that they go on in the order in which they stalled.
+        waiting.sort_by_key(|key| peers.get(key).is_some_and(|peer| peer.is_served));
+        let share = (room / waiting.len() as u32).max(SHARE_MIN);
+        for key in waiting {
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.stalled = false;
+                peer.share = Some(share);
+            }
+            self.again(key);
+        }
     }
 
     /// Closes one connection at once, without an error.
@@ -357,6 +383,8 @@ impl Hub {
             server: key,
             in_flight: 0,
             stalled: false,
+            share: None,
+            is_served: false,
             ended: false,
             draining: false,
             watched_frame: None,
@@ -409,6 +437,9 @@ impl Hub {
                 });
             }
             self.watch_writable(key);
+        }
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.is_served = false;
         }
         let mut budget = limits::READ_TURN_BYTES;
         let mut is_empty = false;
@@ -502,7 +533,7 @@ impl Hub {
         fill
     }
 
-    /// Hands complete frames over. `false` if the high-water mark was reached.
+    /// Hands complete frames over. `false` if the high-water mark was reached, or the peer's share.
     fn deliver(&mut self, key: Key) -> Result<bool> {
         loop {
             let Some(peer) = self.peers.get_mut(&key) else {
@@ -520,6 +551,12 @@ impl Hub {
                 server.stalled.push_back(key);
                 return Ok(false);
             }
+            if peer.share == Some(0) {
+                // The others have their turns before its next one, which is not bounded.
+                peer.share = None;
+                self.again(key);
+                return Ok(false);
+            }
             let Some(frame) = peer.link.next_frame(server.options.frame_bytes_max)? else {
                 return Ok(true);
             };
@@ -534,6 +571,8 @@ impl Hub {
             // A frame that is not accepted counts as well: JavaScript may have an answer to write.
             peer.in_flight += 1;
             server.stats.in_flight += 1;
+            peer.is_served = true;
+            peer.share = peer.share.map(|share| share - 1);
             match judge(frame, server.options.validate) {
                 Ok(ascii) => {
                     let batch = Batch::of(&mut self.batches, owner, separator);
