@@ -64,6 +64,8 @@ codes! {
     ForeignDatabase => "ERR_IPC_FOREIGN_DATABASE",
     /// The file lies on a network file system, where WAL cannot work.
     NetworkFilesystem => "ERR_IPC_NETWORK_FILESYSTEM",
+    /// Another copy of this package in the process has the file open.
+    AnotherCopy => "ERR_IPC_ANOTHER_COPY",
     /// A fault of this package; please report it.
     Internal => "ERR_IPC_INTERNAL",
 }

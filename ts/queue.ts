@@ -216,7 +216,8 @@ export class SQLiteQueue {
    *
    * @throws {IpcError} `ERR_IPC_INVALID_ARGUMENT`; SQLite's code when the file cannot be used
    * (`SQLITE_NOTADB`, `SQLITE_CANTOPEN`, `SQLITE_READONLY`, …); `ERR_IPC_FOREIGN_DATABASE`;
-   * `ERR_IPC_NETWORK_FILESYSTEM`. The file is unchanged then.
+   * `ERR_IPC_NETWORK_FILESYSTEM`; `ERR_IPC_ANOTHER_COPY` when another copy of this package has it
+   * open in this process. The file is unchanged then.
    */
   constructor(config: SQLiteQueueConfig, /** @internal */ runtime = false) {
     object('config', config);

@@ -3,6 +3,7 @@
 //! | file | noun |
 //! |---|---|
 //! | `place` | the file: its folders, its kind, its file system |
+//! | `copies` | no other copy of SQLite in this process has it open |
 //! | `open`, `schema` | a connection with every pragma set, on a file that is ours |
 //! | `vfs` | how a commit reaches the kernel |
 //! | `log` | the write-ahead log stays small |
@@ -32,6 +33,7 @@ mod busy;
 mod candidates;
 mod claim;
 mod clock;
+mod copies;
 mod dead;
 mod doorbell;
 mod handled;

@@ -1,30 +1,58 @@
 //! A connection to a queue's file: the file is ours, it is in WAL mode, every pragma is set.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::copies::OpenFile;
 use super::room::{self, Reserve};
 use super::schema::{self, Extension, Found};
 use super::{Options, busy, place, vfs};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 
+/// A connection to a queue's file.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    // Closed before it is said to be: fields are dropped in their order.
+    conn: Connection,
+    file: OpenFile,
+}
+
+impl Handle {
+    /// Closes the connection.
+    pub(super) fn close(self) -> Result<()> {
+        let Handle { conn, file } = self;
+        let outcome = conn.close().map_err(|(_, error)| Error::Sqlite(error));
+        drop(file);
+        outcome
+    }
+}
+
+impl Deref for Handle {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.conn
+    }
+}
+
 /// Prepared statements kept per connection: more than there are.
 const STATEMENTS_MAX: usize = 64;
 
 /// Opens the file, creating it where it is missing. Nothing is changed before it is known that
 /// the file is a queue's. `extension` is what it holds beside the queue.
-pub(super) fn open(options: &Options, extension: Option<&Extension>) -> Result<Connection> {
+pub(super) fn open(options: &Options, extension: Option<&Extension>) -> Result<Handle> {
     schema::require_version()?;
     let path = place::prepare(&options.path)?;
     connect_on_full_disk(&path, options, extension, true)
 }
 
 /// Opens a file that another connection has open: it is there, with all of its tables.
-pub(super) fn reopen(options: &Options) -> Result<Connection> {
+pub(super) fn reopen(options: &Options) -> Result<Handle> {
     let path = place::require(&options.path)?;
     connect_on_full_disk(&path, options, None, false)
 }
@@ -35,7 +63,7 @@ fn connect_on_full_disk(
     options: &Options,
     extension: Option<&Extension>,
     may_create: bool,
-) -> Result<Connection> {
+) -> Result<Handle> {
     loop {
         match connect(path, options, extension, may_create) {
             Err(error) if error.is_full() && Reserve::beside(path).spend() => {}
@@ -49,12 +77,13 @@ fn connect(
     options: &Options,
     extension: Option<&Extension>,
     may_create: bool,
-) -> Result<Connection> {
+) -> Result<Handle> {
     place::require_access(path)?;
     // Without CREATE: `place` has made the file with the right mode. Without URI: a name that
     // begins with `file:` is a name.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     vfs::register()?;
+    let file = OpenFile::announce(path)?;
     let conn = Connection::open_with_flags_and_vfs(path, flags, vfs::NAME)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // Otherwise statements are prepared anew for other values, which costs more than they do.
@@ -92,7 +121,7 @@ fn connect(
         patience.wait(|| schema::create(&conn, extension))?;
     }
     busy::wait_at_most(&conn, options.busy_timeout_ms)?;
-    Ok(conn)
+    Ok(Handle { conn, file })
 }
 
 fn enter_wal(conn: &Connection) -> Result<()> {

@@ -24,7 +24,7 @@ use crate::limits;
 /// One connection to a queue's file. Every method is synchronous and may wait
 /// `busy_timeout_ms` for another process's write; then its error is `SQLITE_BUSY`.
 pub struct Store {
-    pub(crate) conn: Connection,
+    pub(crate) conn: open::Handle,
     pub(super) clock: Arc<dyn Clock>,
     durability: Durability,
     /// The connection's synchronous level, once it was set.
@@ -76,7 +76,7 @@ impl Store {
     ///
     /// # Errors
     /// `InvalidArgument` for a path that cannot be a queue's, `ForeignDatabase`,
-    /// `NetworkFilesystem`, Node's names for system calls, SQLite's for the rest
+    /// `NetworkFilesystem`, `AnotherCopy`, Node's names for system calls, SQLite's for the rest
     /// (`SQLITE_NOTADB`, `SQLITE_READONLY`, `SQLITE_CANTOPEN`, …). After an error the file is as
     /// it was.
     pub fn open(options: &Options) -> Result<Self> {
@@ -102,7 +102,7 @@ impl Store {
     }
 
     fn with(
-        conn: Connection,
+        conn: open::Handle,
         options: &Options,
         clock: Arc<dyn Clock>,
         log: LogBound,

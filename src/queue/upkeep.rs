@@ -372,7 +372,7 @@ impl Store {
         // Whoever closes last does this anyway; others would wait for readers in vain.
         let _ = self.conn.busy_timeout(std::time::Duration::ZERO);
         let _ = self.empty_log();
-        self.conn.close().map_err(|(_, error)| Error::Sqlite(error))
+        self.conn.close()
     }
 
     fn empty_log(&self) -> Result<()> {

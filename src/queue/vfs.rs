@@ -399,7 +399,7 @@ mod tests {
     }
 
     /// A database with a table of blobs, whose cache holds a few pages only.
-    fn connect(folder: &Folder) -> Connection {
+    fn connect(folder: &Folder) -> open::Handle {
         let conn = open::open(&folder.options(), None).expect("a queue");
         conn.execute_batch(
             "PRAGMA cache_size = 10; PRAGMA synchronous = NORMAL;
