@@ -6,6 +6,8 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
+#[cfg(target_os = "linux")]
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -234,7 +236,63 @@ fn network_name(path: &Path) -> Result<Option<&'static str>> {
     // The type of the field differs between architectures; the numbers are 32 bits wide.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let magic = status.f_type as u32;
-    Ok(network_magic(magic))
+    if magic != FUSE {
+        return Ok(network_magic(magic));
+    }
+    let device = fs::metadata(path)
+        .map_err(|error| system("stat", path, error))?
+        .dev();
+    // Where it cannot be read the file system counts as local: most of this kind are.
+    let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let device = (libc::major(device), libc::minor(device));
+    Ok(fuse_network(&String::from_utf8_lossy(&mounts), device))
+}
+
+/// What `statfs(2)` gives for every file system that is a program (FUSE), be it a local one such as
+/// NTFS or an encrypted folder, or one that keeps its files elsewhere.
+#[cfg(target_os = "linux")]
+const FUSE: u32 = 0x6573_5546;
+
+/// File systems over FUSE that keep their files on other machines, by the name that follows `fuse.`
+/// in the list of mounts. Those that do not give their name are not known.
+#[cfg(any(target_os = "linux", test))]
+const FUSE_NETWORKS: [&str; 22] = [
+    "afp_fuse",
+    "blobfuse",
+    "blobfuse2",
+    "ceph",
+    "ceph-fuse",
+    "curlftpfs",
+    "davfs",
+    "fuse_dfs",
+    "gcsfuse",
+    "glusterfs",
+    "goofys",
+    "gvfsd-fuse",
+    "juicefs",
+    "mfs",
+    "mount-s3",
+    "mountpoint-s3",
+    "rclone",
+    "s3fs",
+    "s3ql",
+    "seaweedfs",
+    "smbnetfs",
+    "sshfs",
+];
+
+/// Which of them is mounted as this device, by the text of `/proc/self/mountinfo`.
+#[cfg(any(target_os = "linux", test))]
+fn fuse_network(mounts: &str, (major, minor): (u32, u32)) -> Option<&'static str> {
+    let device = format!("{major}:{minor}");
+    mounts.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        if mount.split(' ').nth(2) != Some(&device) {
+            return None;
+        }
+        let name = kind.split(' ').next()?.strip_prefix("fuse.")?;
+        FUSE_NETWORKS.into_iter().find(|known| *known == name)
+    })
 }
 
 /// Network and cluster file systems by the number that `statfs(2)` gives.
@@ -254,6 +312,7 @@ fn network_magic(magic: u32) -> Option<&'static str> {
         0x4750_4653 => "GPFS",
         0x0116_1970 => "GFS2",
         0x7461_636f => "OCFS2",
+        0x1983_0326 => "BeeGFS",
         _ => return None,
     })
 }
@@ -376,11 +435,39 @@ mod tests {
         let cases = [
             (0x6969, Some("NFS")),
             (0xff53_4d42, Some("CIFS")),
+            (0x1983_0326, Some("BeeGFS")),
             (0xef53, None),
             (0, None),
         ];
         for (magic, expected) in cases {
             assert_eq!(network_magic(magic), expected);
+        }
+    }
+
+    #[test]
+    fn network_file_systems_over_fuse_are_known_by_name() {
+        let mounts = "\
+22 27 0:21 / /proc rw,relatime - proc proc rw
+40 27 0:45 / /mnt/a\\040b rw,nosuid shared:5 - fuse.sshfs me@host:/srv rw,user_id=0
+41 27 0:46 / /mnt/ntfs rw master:1 shared:6 - fuseblk /dev/sda1 rw,user_id=0
+42 27 0:47 / /mnt/vault rw - fuse.gocryptfs /home/me/vault rw
+43 27 0:48 / /mnt/host rw - virtiofs host rw
+44 27 0:49 / /mnt/gluster rw - fuse.glusterfs server:/volume rw
+45 27 0:50 /sub /mnt/bucket ro - fuse.rclone remote: ro
+46 27 0:51 / /mnt/unnamed rw - fuse somewhere rw
+";
+        let cases = [
+            (45, Some("sshfs")),
+            (46, None),
+            (47, None),
+            (48, None),
+            (49, Some("glusterfs")),
+            (50, Some("rclone")),
+            (51, None),
+            (52, None),
+        ];
+        for (minor, expected) in cases {
+            assert_eq!(fuse_network(mounts, (0, minor)), expected, "{minor}");
         }
     }
 }
