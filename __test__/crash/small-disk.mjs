@@ -5,7 +5,8 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterwards } from '../support/queue.mjs';
 
-const SIZE = '2m';
+/** Room for more than a publisher stores before the test fills it, however slow the machine is. */
+const SIZE = '16m';
 
 /** Why there can be no small disk here, or false. */
 export function noSmallDisk() {
@@ -36,7 +37,10 @@ export class SmallDisk {
 
   /** Takes all the space that is left. */
   fill() {
-    this.#run('dd', 'if=/dev/zero', `of=${join(this.path, 'ballast')}`, 'bs=4096');
+    const ballast = join(this.path, 'ballast');
+    const { status, error } = this.#run('dd', 'if=/dev/zero', `of=${ballast}`, 'bs=4096');
+    // It ends when it finds no more.
+    if (status !== 1) throw new Error('The disk is not full', { cause: error });
   }
 
   /** Gives it back. */
