@@ -107,6 +107,28 @@ describe('draining', () => {
     assert.equal(queue.redrive(), 20);
   });
 
+  test('poison messages that lead to a pause do not block the others either', async (t) => {
+    const { queue, poller, handled } = setUp(t, {
+      batchSize: 10,
+      pollInterval: 20,
+      retryDelayMs: 10,
+      onMessage: ({ id }) => {
+        if (id.startsWith('poison')) throw new Error('no');
+        handled.push(id);
+      },
+      maxAttempts: Number.POSITIVE_INFINITY,
+    });
+    const good = messages(20, 'good').map((row, at) => ({ ...row, timestamp: 1000 + at }));
+    queue.enqueueMany([...messages(150, 'poison'), ...good]);
+    await poller.start();
+    await until(() => handled.length === 20, 'the good ones to be handled');
+    assert.deepEqual(
+      handled,
+      good.map(({ id }) => id),
+      'in their order',
+    );
+  });
+
   test('corrupt rows are set aside, the others handled', { skip: noPython }, async (t) => {
     const { queue, poller, handled } = setUp(t);
     queue.enqueueMany(messages(5));

@@ -266,8 +266,15 @@ limits! {
     /// poison messages alone never stops the others.
     pub const FAILURES_IN_ROW_MAX: u32 = 100;
 
-    /// Longest pause of a poller, in milliseconds, after its queue or every handler failed.
-    pub const PAUSE_MS_MAX: u32 = 30_000;
+    /// Longest pause of a poller, in milliseconds, after its queue or every handler failed. After an
+    /// outage everything may wait as long, and so may a new message where the failures were the fault
+    /// of those before it.
+    pub const PAUSE_MS_MAX: u32 = 5_000;
+
+    /// Longest pause of a poller, in milliseconds, after a message failed that was tried for the first
+    /// time to find out whether handlers work again. It has most of its attempts left, and behind it
+    /// may be others that can be handled: they should not wait for long.
+    pub const UNTRIED_PAUSE_MS_MAX: u32 = 500;
 
     /// Messages whose failures a poller remembers when its queue cannot do that itself.
     pub const REMEMBERED_MESSAGES_MAX: u32 = 10_000;

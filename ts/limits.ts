@@ -62,6 +62,7 @@ interface Limits {
   readonly settleCountMax: number;
   readonly failuresInRowMax: number;
   readonly pauseMsMax: number;
+  readonly untriedPauseMsMax: number;
   readonly rememberedMessagesMax: number;
   readonly turnMs: number;
   readonly turnMessagesMax: number;

@@ -76,6 +76,11 @@ export interface MessageSource {
    * hand.
    */
   claim(limit: number, leaseMs: number, alone?: boolean): MaybePromise<Claims>;
+  /**
+   * Of the messages that are due, the one of which the fewest deliveries were begun, and among these
+   * the oldest, however many others stand before it.
+   */
+  claimLeastTried(leaseMs: number): MaybePromise<Claims>;
   /** All in one transaction. When it fails, the poller calls it again with the same messages. */
   settle(settled: Settled): MaybePromise<SettleReport>;
   /** Holds the claims for another `leaseMs` from now; returns those that were lost. */
@@ -136,6 +141,9 @@ export function ownSource(queue: PollableQueue, policy: RetryPolicy): MessageSou
   return genuine ? port.open(policy) : undefined;
 }
 
+/** What a queue may return; a mock of one may return anything. */
+type Rows = ReadonlyArray<QueueMessage | null | undefined>;
+
 /** What a {@link DuckSource} remembers of a message that was not settled for good. */
 interface Remembered {
   readonly attempts: number;
@@ -177,23 +185,44 @@ export class DuckSource implements MessageSource {
 
   claim(limit: number): MaybePromise<Claimed[]> {
     const now = this.#clock.now();
-    let waiting = this.#held.size;
+    let waiting = 0;
     for (const { dueAt } of this.#failures.values()) if (dueAt > now) waiting += 1;
-    // The queue returns the oldest messages also when they are not due. Asking for that many more
-    // keeps them from hiding the others.
-    const asked = limit + waiting;
-    const rows = this.#queue.dequeue(asked);
-    return isThenable(rows)
-      ? rows.then((rows) => this.#take(rows, asked))
-      : this.#take(rows, asked);
+    return this.#dequeue(limit, waiting, (rows) => this.#hold(this.#due(rows)));
   }
 
-  #take(rows: unknown, asked: number): Claimed[] {
-    if (!Array.isArray(rows)) return [];
-    if (rows.length < asked) this.#forgetAbsent(rows);
+  /** Only the failures that are remembered here count. */
+  claimLeastTried(): MaybePromise<Claimed[]> {
+    return this.#dequeue(1, this.#failures.size, (rows) => {
+      const [first, ...others] = this.#due(rows);
+      if (first === undefined) return [];
+      const fewer = (one: Claimed, other: Claimed) => (other.attempt < one.attempt ? other : one);
+      return this.#hold([others.reduce(fewer, first)]);
+    });
+  }
+
+  /**
+   * The queue returns the oldest messages also when they are not wanted now. Asking for that many
+   * more keeps them from hiding the others.
+   */
+  #dequeue(
+    limit: number,
+    unwanted: number,
+    take: (rows: Rows) => Claimed[],
+  ): MaybePromise<Claimed[]> {
+    const asked = limit + unwanted + this.#held.size;
+    const taken = (rows: unknown) => {
+      if (!Array.isArray(rows)) return [];
+      if (rows.length < asked) this.#forgetAbsent(rows);
+      return take(rows);
+    };
+    const rows = this.#queue.dequeue(asked);
+    return isThenable(rows) ? rows.then(taken) : taken(rows);
+  }
+
+  #due(rows: Rows): Claimed[] {
     const now = this.#clock.now();
     const claims: Claimed[] = [];
-    for (const message of rows as Array<QueueMessage | null | undefined>) {
+    for (const message of rows) {
       if (message === null || typeof message !== 'object') continue;
       const { id } = message;
       // A queue (or a mock) that returns what it was told is processed would otherwise be drained
@@ -203,12 +232,16 @@ export class DuckSource implements MessageSource {
       if (failure !== undefined && failure.dueAt > now) continue;
       claims.push({ message, attempt: (failure?.attempts ?? 0) + 1 });
     }
+    return claims;
+  }
+
+  #hold(claims: Claimed[]): Claimed[] {
     for (const { message } of claims) this.#held.add(message.id);
     return claims;
   }
 
   /** The queue returned all it has: what is not among it was processed by somebody else. */
-  #forgetAbsent(rows: ReadonlyArray<QueueMessage | null | undefined>): void {
+  #forgetAbsent(rows: Rows): void {
     if (this.#failures.size === 0) return;
     const present = new Set(rows.map((message) => message?.id));
     for (const id of this.#failures.keys()) if (!present.has(id)) this.#failures.delete(id);

@@ -134,7 +134,13 @@ export interface NativeQueue {
   markProcessed(id: string): void;
   markProcessedMany(ids: string[]): number;
   cleanup(retentionHours: number): number;
-  claim(limit: number, leaseMs: number, attemptsMax: number, name?: string): string;
+  claim(
+    limit: number,
+    leaseMs: number,
+    attemptsMax: number,
+    name?: string,
+    leastTried?: boolean,
+  ): string;
   complete(id: string, token: number): boolean;
   fail(
     id: string,
@@ -153,7 +159,8 @@ export interface NativeQueue {
   compact(): void;
   /**
    * Answers as `claim`, or with `{ claims, suspects: true }` when the claim ended in front of a
-   * message that is to be delivered alone, or consists of one, as `alone` permits.
+   * message that is to be delivered alone, or consists of one, as `alone` permits. With
+   * `leastTried` those come first of which the fewest deliveries were begun.
    */
   claimLater(
     ticket: number,
@@ -161,6 +168,7 @@ export interface NativeQueue {
     leaseMs: number,
     attemptsMax: number,
     alone: boolean,
+    leastTried: boolean,
   ): void;
   settle(request: string): string;
   settleLater(ticket: number, request: string): void;

@@ -137,8 +137,10 @@ export class PollLoop {
   #failedPolls = 0;
   /** Messages that failed since a handler last succeeded. */
   readonly #failedInRow = new Set<string>();
-  /** Pauses since a handler last succeeded. */
+  /** Pauses since a handler last succeeded, without those that the next field is about. */
   #pauses = 0;
+  /** Whether the last pause came of a message that was tried for the first time. */
+  #failedUntried = false;
   /** From the failure that leads to a pause until its end. */
   #pausing = false;
 
@@ -272,11 +274,11 @@ export class PollLoop {
           await this.#untilQuiet();
           if (!this.#goesOn) break;
         }
-        // After a pause one message shows whether handlers work again, at the price of one attempt.
-        const limit = isAlone || this.#pauses > 0 ? 1 : this.#options.batchSize;
-        const claiming = this.#claim(limit, isAlone);
+        const isProbe = this.#pauses > 0 && !isAlone;
+        const limit = isAlone || isProbe ? 1 : this.#options.batchSize;
+        const claiming = isProbe ? this.#claimProbe() : this.#claim(limit, isAlone);
         if (isThenable(claiming)) this.#keepPulse();
-        const claims = isThenable(claiming) ? await claiming : claiming;
+        const claims: Claims = isThenable(claiming) ? await claiming : claiming;
         this.#failedPolls = 0;
         if (!this.#active) {
           this.#release(claims);
@@ -360,7 +362,9 @@ export class PollLoop {
   }
 
   get #pauseMs(): number {
-    return Math.min(this.#options.retryDelayMs * 2 ** (this.#pauses - 1), limits.pauseMsMax);
+    const { retryDelayMs } = this.#options;
+    if (this.#failedUntried) return Math.min(retryDelayMs, limits.untriedPauseMsMax);
+    return Math.min(retryDelayMs * 2 ** (this.#pauses - 1), limits.pauseMsMax);
   }
 
   #pollAfterFault(): void {
@@ -393,6 +397,16 @@ export class PollLoop {
     const { leaseMs } = this.#options;
     if (alone) return this.#source.claim(limit, leaseMs, true);
     return this.#takeAhead() ?? this.#source.claim(limit, leaseMs);
+  }
+
+  /**
+   * After a pause one message shows whether handlers work again, at the price of one attempt. One that
+   * has failed may fail by its own fault, and the oldest would do so again and again, in front of all
+   * others. So it is the oldest that was never tried, which also keeps the order of these; and where
+   * all were tried, one that has most attempts left, so that they are used up evenly.
+   */
+  #claimProbe(): MaybePromise<Claims> {
+    return this.#source.claimLeastTried(this.#options.leaseMs);
   }
 
   #claimAhead(limit: number): void {
@@ -549,6 +563,7 @@ export class PollLoop {
   #succeeded(claim: Claimed): void {
     this.#failedInRow.clear();
     this.#pauses = 0;
+    this.#failedUntried = false;
     this.#outbox.completed.push(claim);
     this.#host.succeeded();
   }
@@ -570,10 +585,19 @@ export class PollLoop {
     if (this.#pauses === 0) this.#failedInRow.add(claim.message.id);
     const bound = Math.max(limits.failuresInRowMax, 2 * this.#options.batchSize);
     if ((this.#failedInRow.size >= bound || this.#pauses > 0) && !this.#pausing) {
-      this.#pausing = true;
-      this.#pauses += 1;
+      this.#pause(claim);
     }
     this.#host.failed(thrown, 'handle', claim.message);
+  }
+
+  /**
+   * While there are messages that were never tried, the pauses between them stay short: each of them
+   * loses only its first attempt, and behind them may be one that can be handled.
+   */
+  #pause({ attempt }: Claimed): void {
+    this.#pausing = true;
+    this.#failedUntried = this.#pauses > 0 && attempt === 1;
+    if (!this.#failedUntried) this.#pauses += 1;
   }
 
   // --- settling --------------------------------------------------------------------------------

@@ -179,8 +179,9 @@ const handlerCalls = new AsyncLocalStorage<HandlerCall>();
  * `SQLiteQueue` announces new messages. A message is marked as processed after its handler
  * resolved, and delivered again after a growing wait when it did not. When at least 100 different
  * messages (twice the batch size, if that is more) fail in a row, the poller pauses for
- * `retryDelayMs`, then tries one message at a time with pauses that double up to 30 seconds, until
- * one succeeds.
+ * `retryDelayMs`, then tries one message at a time until one succeeds: the oldest that was never
+ * tried, with pauses of at most half a second; when there is none, the one with the fewest attempts,
+ * with pauses that double up to 5 seconds.
  *
  * A running poller keeps the process alive.
  */

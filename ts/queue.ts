@@ -519,20 +519,23 @@ export class SQLiteQueue {
       areTimersFaked()
         ? use(this.#call(now))
         : this.#work.ask(later).then((json) => use(JSON.parse(json) as T));
+    const claim = (limit: number, leaseMs: number, alone: boolean, leastTried: boolean) => {
+      const attempts = attemptsMax(policy.maxAttempts);
+      return run(
+        () =>
+          JSON.parse(native.claim(limit, leaseMs, attempts, undefined, leastTried)) as ClaimAnswer,
+        (native, ticket) => native.claimLater(ticket, limit, leaseMs, attempts, alone, leastTried),
+        (answer): Claims => {
+          if (Array.isArray(answer)) return answer;
+          return Object.assign(answer.claims, { isNextAlone: !alone });
+        },
+      );
+    };
     return {
       leases: true,
       settleCountMax: limits.settleCountMax,
-      claim: (limit, leaseMs, alone = false) => {
-        const attempts = attemptsMax(policy.maxAttempts);
-        return run(
-          () => JSON.parse(native.claim(limit, leaseMs, attempts)) as ClaimAnswer,
-          (native, ticket) => native.claimLater(ticket, limit, leaseMs, attempts, alone),
-          (answer): Claims => {
-            if (Array.isArray(answer)) return answer;
-            return Object.assign(answer.claims, { isNextAlone: !alone });
-          },
-        );
-      },
+      claim: (limit, leaseMs, alone = false) => claim(limit, leaseMs, alone, false),
+      claimLeastTried: (leaseMs) => claim(1, leaseMs, false, true),
       settle: ({ completed, failed, released }: Settled) => {
         const claims = { completed: ids(completed), released: ids(released) };
         const failures = failed.map(({ claim, error }) => [...id(claim), error]);

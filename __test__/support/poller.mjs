@@ -71,6 +71,13 @@ export function ownQueue(initial = [], { maxAttempts = 3 } = {}) {
   const pending = [...initial];
   const claimed = new Map();
   const attempts = new Map();
+  const claimOf = (message) => {
+    const attempt = (attempts.get(message.id) ?? 0) + 1;
+    attempts.set(message.id, attempt);
+    const claim = { message, attempt, token: Symbol(message.id) };
+    claimed.set(claim.token, claim);
+    return claim;
+  };
   const source = {
     leases: true,
     settleCountMax: limits.settleCountMax,
@@ -78,13 +85,12 @@ export function ownQueue(initial = [], { maxAttempts = 3 } = {}) {
     muted: false,
     claim: mock.fn(async (limit) => {
       await settle(1);
-      return pending.splice(0, limit).map((message) => {
-        const attempt = (attempts.get(message.id) ?? 0) + 1;
-        attempts.set(message.id, attempt);
-        const claim = { message, attempt, token: Symbol(message.id) };
-        claimed.set(claim.token, claim);
-        return claim;
-      });
+      return pending.splice(0, limit).map(claimOf);
+    }),
+    claimLeastTried: mock.fn(async () => {
+      await settle(1);
+      const tries = pending.map(({ id }) => attempts.get(id) ?? 0);
+      return pending.splice(tries.indexOf(Math.min(...tries)), 1).map(claimOf);
     }),
     settle: mock.fn(async ({ completed, failed, released }) => {
       await settle(1);

@@ -206,7 +206,8 @@ impl NativeQueue {
     }
 
     /// `[{ message, token, attempt }, …]`; no attempts mean no limit. `name` stands beside the
-    /// claims, for people. A suspected message is claimed by itself.
+    /// claims, for people. A suspected message is claimed by itself. `least_tried`: those come first of
+    /// which the fewest deliveries were begun.
     #[napi(catch_unwind)]
     pub fn claim(
         &mut self,
@@ -214,6 +215,7 @@ impl NativeQueue {
         lease_ms: u32,
         attempts_max: u32,
         name: Option<String>,
+        least_tried: Option<bool>,
     ) -> errors::Result<String> {
         let owner = Arc::clone(&self.owner);
         let named = name.map(|name| owner.named(&name));
@@ -223,6 +225,7 @@ impl NativeQueue {
             attempts_max,
             owner,
             alone: true,
+            least_tried: least_tried.unwrap_or_default(),
         };
         let claimed = self.store()?.claim_json(limit, &terms).map_err(exception)?;
         Ok(claimed.json)
@@ -342,6 +345,7 @@ impl NativeQueue {
         lease_ms: u32,
         attempts_max: u32,
         alone: bool,
+        least_tried: bool,
     ) -> errors::Result<()> {
         self.event_loop.sources().borrow_mut().of(self.key).hush();
         self.submit(
@@ -351,6 +355,7 @@ impl NativeQueue {
                 lease_ms: lease_ms.into(),
                 attempts_max,
                 alone,
+                least_tried,
             },
         )
     }

@@ -99,6 +99,9 @@ impl Living {
 /// What a walk reads of a row: `?2` is [`owner::boot`] of the caller.
 macro_rules! walk {
     ($condition:literal) => {
+        walk!($condition, "q.timestamp, q.rowid")
+    };
+    ($condition:literal, $order:literal) => {
         concat!(
             "SELECT q.rowid, q.timestamp, c.attempt, c.leased, c.owner, c.available_at_ms,
                c.message_id IS NOT NULL AND ",
@@ -107,7 +110,8 @@ macro_rules! walk {
              FROM message_queue q LEFT JOIN message_claim c ON c.message_id = q.message_id
              WHERE q.processed = 0 AND ",
             $condition,
-            " ORDER BY q.timestamp, q.rowid"
+            " ORDER BY ",
+            $order
         )
     };
 }
@@ -115,6 +119,8 @@ macro_rules! walk {
 pub(super) const WALK: &str = walk!("1");
 pub(super) const WALK_SAME: &str = walk!("q.timestamp = ?1 AND q.rowid > ?3");
 pub(super) const WALK_LATER: &str = walk!("q.timestamp > ?1");
+pub(super) const WALK_UNTRIED: &str = walk!("(c.message_id IS NULL OR c.attempt = 0)");
+pub(super) const WALK_TRIED: &str = walk!("c.attempt > 0", "c.attempt, q.timestamp, q.rowid");
 
 /// Rows in front of the place `?2`, `?3` that became free, of one kind of claim.
 macro_rules! in_front {
@@ -203,6 +209,32 @@ pub(super) fn candidates(
     let reached = walk.place;
     if reached.passed >= PASSED_MIN {
         *place = Some(reached);
+    }
+    Ok(found)
+}
+
+/// The pending rows that nobody holds, those first of which the fewest deliveries were begun, at most
+/// `limit`.
+///
+/// Each call passes over all that precede them, or, where all were tried, puts them in order; their
+/// payloads are not looked at. A poller that pauses asks for that, once per pause.
+pub(super) fn least_tried(
+    conn: &Connection,
+    now: i64,
+    limit: usize,
+    living: &mut Living,
+) -> Result<Vec<Candidate>> {
+    let mut found = Vec::new();
+    let mut walk = Walk {
+        now,
+        limit,
+        living,
+        // It is of no use to a walk in another order.
+        place: Place::beginning(conn, now)?,
+    };
+    let values = params![Raw::Null, owner::boot()];
+    if walk.over(conn, WALK_UNTRIED, values, &mut found)? {
+        walk.over(conn, WALK_TRIED, values, &mut found)?;
     }
     Ok(found)
 }

@@ -23,7 +23,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::candidates::{Candidate, History, Living, candidates};
+use super::candidates::{Candidate, History, Living, Place, candidates, least_tried};
 use super::owner::Owner;
 use super::room;
 use super::row::{self, Flaw, Message};
@@ -172,6 +172,9 @@ pub struct Terms<'a> {
     /// Whether a suspected message may be claimed, which is then the only one of the claim. If not,
     /// the claim ends in front of it.
     pub alone: bool,
+    /// Whether those come first of which the fewest deliveries were begun, wherever they stand. Among
+    /// equal ones the oldest comes first.
+    pub least_tried: bool,
 }
 
 /// Claimed messages as a JSON text.
@@ -245,6 +248,7 @@ impl Store {
             attempts_max,
             owner,
             alone: true,
+            least_tried: false,
         };
         self.draining_fewer(limit as usize, |store, limit| {
             let mut claimed = Vec::new();
@@ -298,6 +302,7 @@ impl Store {
             attempts_max,
             owner,
             alone: may_be_alone,
+            least_tried: is_by_attempts,
         } = *terms;
         let now = self.clock.boot_ms();
         let mut living = Living::default();
@@ -307,8 +312,13 @@ impl Store {
         if limit == 0 {
             return Ok(false);
         }
-        if !self.claims_go_on && candidates(&self.conn, now, 1, &mut living, &mut place)?.is_empty()
-        {
+        let mut find =
+            |conn: &Connection, now, wanted, place: &mut Option<Place>| match is_by_attempts {
+                true => least_tried(conn, now, wanted, &mut living),
+                false => candidates(conn, now, wanted, &mut living, place),
+            };
+        let is_sure = self.claims_go_on && !is_by_attempts;
+        if !is_sure && find(&self.conn, now, 1, &mut place)?.is_empty() {
             self.place = place;
             return Ok(false);
         }
@@ -318,13 +328,7 @@ impl Store {
             let (mut count, mut bytes) = (0, 0);
             loop {
                 let wanted = (limit - count).min(limits::CHUNK_ROWS);
-                let found = candidates(
-                    writing.conn,
-                    writing.boot_ms,
-                    wanted,
-                    &mut living,
-                    &mut place,
-                )?;
+                let found = find(writing.conn, writing.boot_ms, wanted, &mut place)?;
                 let exhausted = found.len() < wanted;
                 let mut corrupt: Vec<(i64, Flaw)> = Vec::new();
                 for Candidate { rowid, history } in found {
@@ -401,7 +405,7 @@ impl Store {
             }
         })?;
         self.place = place;
-        self.claims_go_on = count == limit;
+        self.claims_go_on = count == limit && !is_by_attempts;
         Ok(suspects)
     }
 

@@ -50,6 +50,8 @@ pub enum Request {
         attempts_max: u32,
         /// See [`Terms::alone`].
         alone: bool,
+        /// See [`Terms::least_tried`].
+        least_tried: bool,
     },
     /// See [`Store::settle`].
     Settle(Settlement),
@@ -669,12 +671,14 @@ fn work_alone(store: &mut Store, request: &Request, owner: &Owner) -> Result<Rep
             lease_ms,
             attempts_max,
             alone,
+            least_tried,
         } => {
             let terms = Terms {
                 lease_ms,
                 attempts_max,
                 owner,
                 alone,
+                least_tried,
             };
             let mut claimed = store.claim_json(limit, &terms)?;
             if claimed.count == 0 && !claimed.suspects {

@@ -196,6 +196,7 @@ fn a_suspect_is_claimed_by_itself_and_only_by_whoever_says_so() {
             attempts_max: 1,
             owner: &owner,
             alone,
+            least_tried: false,
         };
         let claimed = store.claim_json(9, &terms).expect("free");
         (claimed.json.matches("\"id\"").count() as u32 == claimed.count)
@@ -424,6 +425,54 @@ fn a_new_message_inherits_no_claim() {
 }
 
 #[test]
+fn the_least_tried_are_found_behind_any_number_of_others() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    let all: Vec<_> = (0..200).map(|n| message(&format!("m{n}"), n + 1)).collect();
+    store.enqueue_many(&all).expect("new");
+    let mut claimed = store.claim(130, LEASE_MS, 0, &owner).expect("free");
+    let released = claimed.split_off(125);
+    let failures: Vec<_> = claimed.iter().map(|one| failure(one, 9)).collect();
+    store.fail(&failures).expect("held");
+    store.release(&held(&released)).expect("held");
+    folder.clock.advance(5_000);
+    // A claim that takes all it asks for makes the next one sure that there are more.
+    let again = store.claim(2, LEASE_MS, 0, &owner).expect("due");
+    assert_eq!(ids(&again), ["m0", "m1"]);
+    store.fail(&[failure(&again[0], 9)]).expect("held");
+    folder.clock.advance(5_000);
+    let terms = Terms {
+        lease_ms: LEASE_MS,
+        attempts_max: 0,
+        owner: &owner,
+        alone: false,
+        least_tried: true,
+    };
+    let mut claim = |limit| {
+        let claimed = store.claim_json(limit, &terms).expect("readable");
+        let ids = claimed.json.split("\"id\":\"").skip(1);
+        let ids = ids.map(|rest| rest.split('"').next().expect("an id").to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(claim(1), ["m125"], "released untried");
+    assert_eq!(
+        claim(75).join(","),
+        (126..=199)
+            .map(|n| format!("m{n}"))
+            .chain(["m2".to_owned()])
+            .collect::<Vec<_>>()
+            .join(",")
+    );
+    let others = claim(999);
+    assert_eq!(
+        (others.len(), others.last()),
+        (123, Some(&"m0".to_owned())),
+        "m1 is held"
+    );
+    assert!(claim(1).is_empty());
+}
+
+#[test]
 fn the_json_form_carries_the_claim_and_skips_corrupt_rows() {
     let folder = Folder::new();
     let (mut store, owner) = (folder.store(), Owner::new());
@@ -442,6 +491,7 @@ fn the_json_form_carries_the_claim_and_skips_corrupt_rows() {
         attempts_max: 0,
         owner: &owner,
         alone: false,
+        least_tried: false,
     };
     let claimed = store.claim_json(2, &terms).expect("free");
     assert_eq!((claimed.count, claimed.suspects), (2, false));

@@ -97,6 +97,7 @@ fn claim(limit: u32) -> Request {
         lease_ms: 60_000,
         attempts_max: 0,
         alone: false,
+        least_tried: false,
     }
 }
 
