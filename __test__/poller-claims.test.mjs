@@ -42,6 +42,79 @@ describe("polling the package's own queue", () => {
     assert.deepEqual(errors, []);
   });
 
+  describe('when the process was stopped for longer than a lease', () => {
+    /** A poller that was stopped while the first of its messages was handled. */
+    async function resumed(options) {
+      const own = ownQueue(messages(6));
+      const handling = deferred();
+      const seen = [];
+      const { errors, poller } = makePoller({
+        queue: own.queue,
+        onMessage: ({ id }) => {
+          seen.push(id);
+          return id === 'm1' ? handling.promise : undefined;
+        },
+        ...options,
+      });
+      let stoppedMs = 0;
+      for (const clock of [performance, Date]) {
+        const now = clock.now.bind(clock);
+        mock.method(clock, 'now', () => now() + stoppedMs);
+      }
+      await poller.start();
+      await settle();
+      stoppedMs = limits.leaseMs;
+      const lose = (...ids) => {
+        for (const { token, message } of own.claimed.values()) {
+          if (ids.includes(message.id)) own.claimed.delete(token);
+        }
+      };
+      const goOn = async () => {
+        handling.resolve();
+        await settle(40);
+      };
+      return { own, seen, errors, lose, goOn };
+    }
+
+    for (const batchSize of [2, 3, 50]) {
+      test(`starts no handler of a message that somebody else has, ${batchSize} at a time`, async () => {
+        const { own, seen, errors, lose, goOn } = await resumed({ batchSize });
+        lose('m2', 'm3');
+        const { extend } = own.source;
+        const answered = deferred();
+        own.source.extend = mock.fn(async (...args) => {
+          await answered.promise;
+          return extend(...args);
+        });
+        await goOn();
+        assert.deepEqual(seen, ['m1'], 'waits for the answer');
+        answered.resolve();
+        await settle(40);
+        assert.deepEqual(seen, ['m1', 'm4', 'm5', 'm6']);
+        assert.equal(own.source.extend.mock.callCount(), 1, 'asked once for all of them');
+        assert.deepEqual(errors, []);
+      });
+    }
+
+    test('gives back what it cannot ask for', async () => {
+      const { own, seen, errors, goOn } = await resumed();
+      own.source.extend = mock.fn(() => Promise.reject(new Error('SQLITE_BUSY')));
+      await goOn();
+      await advance(limits.settleDelayMs);
+      assert.deepEqual(seen[0], 'm1');
+      assert.deepEqual(
+        firsts(own.source.settle).flatMap(({ released }) => idsOf(released)),
+        ['m2', 'm3', 'm4', 'm5', 'm6'],
+      );
+      assert.deepEqual(
+        errors.map(({ phase }) => phase),
+        ['extend'],
+      );
+      await advance(1000);
+      assert.deepEqual([...seen].sort(), ['m1', 'm2', 'm3', 'm4', 'm5', 'm6'], 'claimed anew');
+    });
+  });
+
   test('is polled through its methods when one of them was replaced', async () => {
     for (const name of ['dequeue', 'markProcessed', 'cleanup']) {
       const own = ownQueue();

@@ -39,6 +39,14 @@ export class PollClock {
 }
 
 /**
+ * Milliseconds that pass whatever becomes of the date, also while the process is stopped: a lease that
+ * ends by it may have ended for everybody.
+ */
+export function steadyNow(): number {
+  return globalThis.performance.now();
+}
+
+/**
  * Lets everything else on the event loop have its turn. Neither `setTimeout` nor `setImmediate`
  * will do: where a test fakes them, the poller would stand still until the test advances its
  * clock, and a copy taken when this module is loaded may already be a fake. No library fakes the

@@ -9,7 +9,7 @@ import type {
   Settled,
   SettleReport,
 } from './message-source.js';
-import { nextTurn, type PollClock } from './poll-clock.js';
+import { nextTurn, type PollClock, steadyNow } from './poll-clock.js';
 import { isThenable } from './thenable.js';
 import type { QueueMessage } from './types.js';
 
@@ -60,9 +60,18 @@ interface Failure extends FailedClaim {
   readonly thrown: unknown;
 }
 
+/** What the claims of a batch have in common. */
+interface Lease {
+  /** Until when, by {@link steadyNow}, they are held for sure. */
+  until: number;
+  /** How many were lost while they waited for their turn: without them it would be a full batch. */
+  lost: number;
+}
+
 /** The next batch, claimed while this one is being handled. */
 interface Ahead {
   readonly promise: Promise<Claims>;
+  readonly lease: Lease;
   claims: Claimed[];
   dropped: boolean;
 }
@@ -79,6 +88,8 @@ interface Ahead {
  * - After `halt()` no handler is started, and every claim whose handler never started is released.
  * - Nothing awaits unless there is something to wait for: a queue that answers at once is asked
  *   inside the timer's own callback, and an empty poll has scheduled the next one when it returns.
+ * - No handler is started of a claim whose lease may be over: a process may have been stopped for any
+ *   time. That is looked at wherever the loop has waited, see `#turnBeganAt`.
  * - No failure of the source, a handler or a listener ends the loop.
  */
 export class PollLoop {
@@ -105,6 +116,8 @@ export class PollLoop {
   #rung = false;
 
   #unstarted: Claimed[] = [];
+  /** The lease of these. */
+  #lease: Lease = { until: Number.POSITIVE_INFINITY, lost: 0 };
   /** Messages whose handlers run, and since when. */
   readonly #inHand = new Map<Claimed, number>();
   /** Of these, the ones that wait for another copy and take no place. */
@@ -120,7 +133,8 @@ export class PollLoop {
   /** Whether more was to be settled while a call was under way. */
   #flushAgain = false;
   #settleFailed = false;
-  #extending = false;
+  /** Resolves when an extension that is under way is answered, with whether it was. */
+  #extending: Promise<boolean> | undefined;
 
   #cleaning: Promise<void> | undefined;
   #cleaned = false;
@@ -145,6 +159,11 @@ export class PollLoop {
   #pausing = false;
 
   #turnStartedAt = 0;
+  /**
+   * The same by {@link steadyNow}. A turn ends, by the date, before it is much older than that, so
+   * that leases can be compared with it: a process that was stopped begins a new one.
+   */
+  #turnBeganAt = 0;
   #turnMessages = 0;
 
   constructor(
@@ -276,6 +295,7 @@ export class PollLoop {
         }
         const isProbe = this.#pauses > 0 && !isAlone;
         const limit = isAlone || isProbe ? 1 : this.#options.batchSize;
+        const lease = (isAlone ? undefined : this.#ahead?.lease) ?? this.#newLease();
         const claiming = isProbe ? this.#claimProbe() : this.#claim(limit, isAlone);
         if (isThenable(claiming)) this.#keepPulse();
         const claims: Claims = isThenable(claiming) ? await claiming : claiming;
@@ -286,12 +306,12 @@ export class PollLoop {
         }
         isNextAlone = claims.isNextAlone === true;
         // Counted now, because handling empties the array.
-        const count = claims.length;
-        this.#delivered += count;
-        if (count > 0) {
+        const count = claims.length + lease.lost;
+        this.#delivered += claims.length;
+        if (claims.length > 0) {
           const isFull = count >= limit && this.#pauses === 0 && !isAlone;
           if (isFull && this.#source.leases) this.#claimAhead(limit);
-          await this.#handleBatch(claims);
+          await this.#handleBatch(claims, lease);
         }
         if (isAlone) await this.#untilQuiet();
         this.#cleanupIfDue();
@@ -414,6 +434,8 @@ export class PollLoop {
     const ahead: Ahead = {
       claims: [],
       dropped: false,
+      // Before the claim is made.
+      lease: this.#newLease(),
       promise: claim().then((claims) => {
         if (ahead.dropped) {
           this.#release(claims);
@@ -455,9 +477,10 @@ export class PollLoop {
   }
 
   /** Resolves when all handlers of the batch are started and there is a place for another one. */
-  async #handleBatch(claims: Claimed[]): Promise<void> {
+  async #handleBatch(claims: Claimed[], lease: Lease): Promise<void> {
     const first = claims[0] as Claimed;
     this.#unstarted = claims;
+    this.#lease = lease;
     this.#keepPulse();
     while (this.#unstarted.length > 0 && this.#hasPlace && this.#goesOn) void this.#lane();
     while (this.#isFull) await this.#change();
@@ -502,7 +525,12 @@ export class PollLoop {
   /** Takes a place, and handles message after message until there are no more. */
   async #lane(): Promise<void> {
     this.#lanes += 1;
-    for (let claim = this.#next(); claim !== undefined; claim = this.#next()) {
+    // The claim may have taken long, and so may the handlers that other lanes have just started.
+    this.#turnBeganAt = steadyNow();
+    for (;;) {
+      if (this.#mayBeOver) await this.#renew();
+      const claim = this.#next();
+      if (claim === undefined) break;
       this.#inHand.set(claim, this.#clock.now());
       try {
         const handling = this.#host.handle(claim, this);
@@ -522,6 +550,19 @@ export class PollLoop {
     }
     this.#lanes -= 1;
     this.#freed();
+  }
+
+  /** Whether somebody else may have the messages that were not started. */
+  get #mayBeOver(): boolean {
+    return this.#turnBeganAt >= this.#lease.until && this.#unstarted.length > 0;
+  }
+
+  /** Finds out which of them are still ours. Where nobody can tell, none counts as such. */
+  async #renew(): Promise<void> {
+    // It may have been asked for long ago.
+    if (this.#extending !== undefined) await this.#extending;
+    if (!this.#mayBeOver || (await this.#extendLeases())) return;
+    this.#release(this.#unstarted.splice(0));
   }
 
   #next(): Claimed | undefined {
@@ -708,30 +749,50 @@ export class PollLoop {
     });
   }
 
-  async #extendLeases(): Promise<void> {
+  #newLease(): Lease {
+    const { leases } = this.#source;
+    const until = leases ? steadyNow() + this.#options.leaseMs : Number.POSITIVE_INFINITY;
+    return { until, lost: 0 };
+  }
+
+  /** Resolves with whether the source has answered. */
+  #extendLeases(): Promise<boolean> {
+    this.#extending ??= this.#extend().finally(() => {
+      this.#extending = undefined;
+    });
+    return this.#extending;
+  }
+
+  async #extend(): Promise<boolean> {
+    const ahead = this.#ahead?.claims ?? [];
     const claims = [
       ...this.#inHand.keys(),
       ...this.#unstarted,
-      ...(this.#ahead?.claims ?? []),
+      ...ahead,
       ...this.#outbox.completed,
       ...this.#outbox.failed.map(({ claim }) => claim),
     ];
-    if (claims.length === 0 || this.#extending) return;
-    this.#extending = true;
+    if (claims.length === 0) return true;
+    const leases = ahead.length > 0 ? [this.#lease, this.#ahead?.lease] : [this.#lease];
+    const { until } = this.#newLease();
     try {
       const lost = new Set(await this.#source.extend(claims, this.#options.leaseMs));
       if (lost.size > 0) {
         // Somebody else has them now. One whose handler runs is reported when it is settled.
         this.#unstarted = this.#unstarted.filter((claim) => !lost.has(claim));
         if (this.#ahead !== undefined) {
-          const kept = this.#ahead.claims.filter((claim) => !lost.has(claim));
-          this.#ahead.claims.splice(0, Number.POSITIVE_INFINITY, ...kept);
+          const { claims, lease } = this.#ahead;
+          const kept = claims.filter((claim) => !lost.has(claim));
+          lease.lost += claims.length - kept.length;
+          claims.splice(0, Number.POSITIVE_INFINITY, ...kept);
         }
       }
+      for (const lease of leases) if (lease !== undefined) lease.until = until;
+      return true;
     } catch (error) {
       this.#host.failed(error, 'extend');
+      return false;
     }
-    this.#extending = false;
   }
 
   // --- housekeeping ----------------------------------------------------------------------------
@@ -764,6 +825,7 @@ export class PollLoop {
 
   #beginTurn(): void {
     this.#turnStartedAt = Date.now();
+    this.#turnBeganAt = steadyNow();
     this.#turnMessages = 0;
   }
 
