@@ -1,9 +1,14 @@
-// Modules of Node that take as long to load as all of this package, and that most processes never
+// Modules of Node that take long to load, measured by this package, and that most processes never
 // need: loaded when they are.
 
 /** `node:crypto` */
 export function nodeCrypto(): typeof import('node:crypto') {
   return require('node:crypto') as typeof import('node:crypto');
+}
+
+/** `node:os` */
+export function nodeOs(): typeof import('node:os') {
+  return require('node:os') as typeof import('node:os');
 }
 
 /** `node:worker_threads` */

@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { nodeOs } from './builtins.js';
 
 /** Folders of queues that are open on `:memory:`. */
 const folders = new Set<string>();
@@ -10,7 +10,7 @@ const folders = new Set<string>();
  * belong to one connection; a queue has two.
  */
 export function privateFile(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'flowtrace-ipc-'));
+  const folder = mkdtempSync(join(nodeOs().tmpdir(), 'flowtrace-ipc-'));
   if (folders.size === 0) process.once('exit', removeAll);
   folders.add(folder);
   return join(folder, 'queue.db');
