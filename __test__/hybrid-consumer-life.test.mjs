@@ -220,6 +220,7 @@ for (const via of ['socket', 'queue']) {
       if (via === 'queue') assert.equal(queue.stats().processed, 1, 'its outcome is settled');
       // It is over, and can be started again.
       await consumer.start();
+      await consumer.stop();
     });
   }
 }

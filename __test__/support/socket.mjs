@@ -18,7 +18,8 @@ const DEADLINE_MS = 20_000;
 /** A folder of one test's own, and a function that names files in it. */
 export function folder(t) {
   const path = mkdtempSync(join(tmpdir(), 'ipc-'));
-  t.after(() => rmSync(path, { recursive: true, force: true }));
+  // What still runs is stopped after this, and may make a file meanwhile.
+  t.after(() => rmSync(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 }));
   return (name) => join(path, name);
 }
 
