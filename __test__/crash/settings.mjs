@@ -15,7 +15,7 @@ function setting(name, short, long) {
 /** The short form does the same every time, as far as it can; the long form looks further. */
 const SEED = setting('SEED', 1, 1 + Math.floor(Math.random() * 2 ** 31));
 
-/** How often each of the random tests kills, all its processes together. */
+/** How often the random tests of one file kill and stop, which they divide among themselves. */
 export const KILLS = setting('KILLS', 20, 300);
 
 /** Messages of each test that drains a queue. */
