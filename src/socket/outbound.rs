@@ -262,3 +262,54 @@ impl Helper {
         unsafe { libc::poll(&raw mut poll, 1, PATIENCE_MS) == 1 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mio::{Events, Poll, Token};
+
+    use super::*;
+
+    /// Two ends of which one does not block, and as much that waits for the other as is worth a thread.
+    fn stuck() -> (UnixStream, UnixStream, Outbound) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let outbound = Outbound::default();
+        while outbound.lock().bytes() < HELPED_BYTES_MIN {
+            let frame = frame::encode(&[b'1'; 100_000]);
+            outbound.lock().write(&ours, &frame).unwrap();
+        }
+        (ours, theirs, outbound)
+    }
+
+    // One test, because all of a process share the places.
+    #[test]
+    fn threads_are_bounded_in_number_and_patience() {
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let (ours, _theirs, outbound) = stuck();
+
+        let places: Vec<_> = std::iter::from_fn(Place::take).take(99).collect();
+        assert_eq!(places.len(), HELPERS_MAX);
+        assert!(!outbound.seek_help(&ours, Arc::clone(&waker)));
+        drop(places);
+
+        // Nobody reads: it gives up, says so, and leaves everything to the event loop.
+        let waits = outbound.lock().bytes();
+        assert!(outbound.seek_help(&ours, Arc::clone(&waker)));
+        poll.poll(&mut Events::with_capacity(1), None).unwrap();
+        assert!(!outbound.is_helped());
+        assert_eq!(outbound.lock().bytes(), waits);
+        assert!(!outbound.lock().has_failed());
+    }
+
+    #[test]
+    fn little_that_waits_is_worth_no_thread() {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let outbound = Outbound::default();
+        outbound.lock().chunks.push_back(vec![1]);
+        outbound.lock().bytes = HELPED_BYTES_MIN - 1;
+        assert!(!outbound.seek_help(&ours, waker));
+    }
+}
