@@ -12,6 +12,7 @@ mod client;
 mod link;
 mod outbound;
 mod path;
+mod peer;
 mod server;
 
 use std::collections::VecDeque;
@@ -32,7 +33,8 @@ use crate::reactor::{Key, KeyMap, KeySet, Reactor, Signal};
 use batch::Batch;
 use client::Client;
 use link::Link;
-use server::{Peer, Server};
+use peer::Peer;
+use server::Server;
 
 /// What happened to an endpoint.
 #[derive(Debug)]
