@@ -13,7 +13,9 @@
 //! Every request that was submitted is answered once, whatever happens to the thread's work: a
 //! failed commit answers all of its requests, a panic those that it took along.
 
-use std::borrow::Cow;
+mod request;
+mod work;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,179 +24,15 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::claim::{ClaimedJson, Settled, Settlement, Terms};
-use super::message::{NewMessage, Records};
 use super::upkeep::CleanupProgress;
-use super::{Idempotence, Options, Owner, Store};
+use super::{Options, Owner, Store};
 use crate::error::{Code, Error, Result};
 use crate::limits;
-use crate::validate::Dialect;
+pub use request::{Batch, Completion, Refused, Reply, Request};
 
 /// Called when the mailbox is no longer empty, on the worker's thread. It must return soon and
 /// not call the worker.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
-
-/// Work for the worker.
-#[derive(Debug, Clone)]
-pub enum Request {
-    /// Store messages, each by itself; answered once they are committed. The text is read on the
-    /// worker's thread.
-    Enqueue(Batch),
-    /// See [`Store::claim_json`].
-    Claim {
-        /// Messages at most.
-        limit: u32,
-        /// Length of the lease, in milliseconds.
-        lease_ms: u64,
-        /// See [`Terms::attempts_max`].
-        attempts_max: u32,
-        /// See [`Terms::alone`].
-        alone: bool,
-        /// See [`Terms::least_tried`].
-        least_tried: bool,
-    },
-    /// See [`Store::settle`].
-    Settle(Settlement),
-    /// See [`Store::extend`].
-    Extend {
-        /// The claims, as `(id, token)`.
-        claims: Vec<(String, i64)>,
-        /// Length of the lease from now, in milliseconds.
-        lease_ms: u64,
-    },
-    /// See [`Store::mark_handled`], and with `remember` [`Store::remember_handled`].
-    Handled {
-        /// Of the messages.
-        ids: Vec<String>,
-        /// Whether to remember the ids.
-        remember: bool,
-    },
-    /// See [`Store::release_all`].
-    Release,
-    /// See [`Store::cleanup`].
-    Cleanup {
-        /// Hours that processed messages stay.
-        retention_hours: f64,
-    },
-    /// A fault, to see that it is survived.
-    #[cfg(test)]
-    Panic,
-}
-
-/// Requests that share a commit with others of the kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Commit {
-    Enqueue,
-    Handled { remember: bool },
-}
-
-/// Messages that arrive together.
-#[derive(Debug, Clone)]
-pub struct Batch {
-    /// What is to be stored.
-    pub messages: Records,
-    /// What counts as stored already.
-    pub idempotence: Idempotence,
-    /// Whether they have to satisfy the schema too, as this zod judges.
-    pub validate: Option<Dialect>,
-}
-
-impl Request {
-    /// Whether claims may be lost while it waits. It concerns claims that were answered before,
-    /// so that no request that still waits has a part in it.
-    fn is_urgent(&self) -> bool {
-        matches!(self, Request::Settle(_) | Request::Extend { .. })
-    }
-
-    /// With which requests it shares a commit, if with any.
-    fn shares(&self) -> Option<Commit> {
-        match self {
-            Request::Enqueue(_) => Some(Commit::Enqueue),
-            Request::Handled { remember, .. } => Some(Commit::Handled {
-                remember: *remember,
-            }),
-            _ => None,
-        }
-    }
-
-    /// For how many requests it counts.
-    fn weight(&self) -> usize {
-        match self {
-            Request::Enqueue(batch) => batch.messages.len().max(1),
-            _ => 1,
-        }
-    }
-
-    /// Bytes of memory that the request pins while it waits, without its fixed part.
-    fn bytes(&self) -> usize {
-        let claims = |claims: &[(String, i64)]| claims.iter().map(|(id, _)| id.len() + 32).sum();
-        match self {
-            Request::Enqueue(batch) => batch.messages.bytes(),
-            Request::Handled { ids, .. } => ids.iter().map(|id| id.len() + 24).sum(),
-            Request::Settle(settlement) => {
-                let failures: usize = settlement
-                    .fail
-                    .iter()
-                    .map(|f| f.id.len() + f.error.len() + 80)
-                    .sum();
-                let (complete, release): (usize, usize) =
-                    (claims(&settlement.complete), claims(&settlement.release));
-                complete + failures + release
-            }
-            Request::Extend { claims: held, .. } => claims(held),
-            _ => 0,
-        }
-    }
-}
-
-/// The answer to a request.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Reply {
-    /// [`Request::Enqueue`]: committed, but for these.
-    Enqueued(Vec<Refused>),
-    /// [`Request::Claim`].
-    Claimed(ClaimedJson),
-    /// [`Request::Settle`].
-    Settled(Settled),
-    /// [`Request::Extend`]: whether each claim is still held.
-    Extended(Vec<bool>),
-    /// [`Request::Handled`].
-    Handled,
-    /// [`Request::Release`].
-    Released,
-    /// [`Request::Cleanup`]: how many messages were deleted.
-    Cleaned(u64),
-}
-
-/// A message of a batch that was not stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// Its place in the batch.
-    pub place: usize,
-    /// See [`Error::code`].
-    pub code: Cow<'static, str>,
-    /// Why, for people.
-    pub text: String,
-}
-
-impl Refused {
-    fn new(place: usize, error: &Error) -> Self {
-        Refused {
-            place,
-            code: error.code(),
-            text: error.to_string(),
-        }
-    }
-}
-
-/// The outcome of one request.
-#[derive(Debug)]
-pub struct Completion {
-    /// The number that the request was submitted with.
-    pub ticket: u64,
-    /// Its answer.
-    pub result: Result<Reply>,
-}
 
 /// The handle of the thread. Dropping it discards what waits, and returns at once.
 pub struct Worker {
@@ -466,7 +304,7 @@ impl Thread {
                 Err(error) => vec![Err(error)],
             }
         } else {
-            let work = |store: &mut Store, owner: &Owner| Ok(work(store, &group, owner));
+            let work = |store: &mut Store, owner: &Owner| Ok(work::work(store, &group, owner));
             let may_discard = !matches!(
                 group[..],
                 [Envelope {
@@ -476,7 +314,7 @@ impl Thread {
             );
             match self.with_store(may_discard, work) {
                 Ok(results) => results,
-                Err(error) => group.iter().map(|_| Err(repeat(&error))).collect(),
+                Err(error) => group.iter().map(|_| Err(work::repeat(&error))).collect(),
             }
         };
         let is_moved = |result: &Result<Reply>| matches!(result, Err(error) if error.is_moved());
@@ -529,23 +367,6 @@ impl Thread {
     }
 }
 
-/// One result per request.
-fn work(store: &mut Store, group: &[Envelope], owner: &Owner) -> Vec<Result<Reply>> {
-    match group {
-        [first, ..] if matches!(first.request, Request::Enqueue(_)) => {
-            return enqueue_all(store, group);
-        }
-        [first, ..] if matches!(first.request, Request::Handled { .. }) => {
-            return handle_all(store, group);
-        }
-        _ => {}
-    }
-    group
-        .iter()
-        .map(|envelope| work_alone(store, &envelope.request, owner))
-        .collect()
-}
-
 /// Requests that share a commit: enqueues up to the next other request, within the limits of one
 /// commit, or handled ids likewise; else one request alone.
 fn next_group(waiting: &mut VecDeque<Envelope>) -> Option<Vec<Envelope>> {
@@ -562,175 +383,6 @@ fn next_group(waiting: &mut VecDeque<Envelope>) -> Option<Vec<Envelope>> {
         count += 1;
     }
     Some(waiting.drain(..count).collect())
-}
-
-/// One transaction, which all of them share.
-fn handle_all(store: &mut Store, group: &[Envelope]) -> Vec<Result<Reply>> {
-    let mut all = Vec::new();
-    let mut remembers = false;
-    for envelope in group {
-        if let Request::Handled { ids, remember } = &envelope.request {
-            all.extend(ids.iter().map(String::as_str));
-            // The same for all of a group.
-            remembers = *remember;
-        }
-    }
-    let outcome = match remembers {
-        true => store.remember_handled(&all),
-        false => store.mark_handled(&all),
-    };
-    group
-        .iter()
-        .map(|_| match &outcome {
-            Ok(_) => Ok(Reply::Handled),
-            Err(error) => Err(repeat(error)),
-        })
-        .collect()
-}
-
-/// Group commit: one transaction, an outcome for each message.
-fn enqueue_all(store: &mut Store, group: &[Envelope]) -> Vec<Result<Reply>> {
-    let parsed: Vec<Result<Parsed<'_>>> = group.iter().map(parse).collect();
-    let messages: Vec<(&NewMessage<'_>, Idempotence)> = parsed
-        .iter()
-        .flatten()
-        .flat_map(|batch| {
-            batch
-                .messages
-                .iter()
-                .map(|(_, message)| (message, batch.idempotence))
-        })
-        .collect();
-    let outcomes = store.enqueue_each(&messages);
-    let (mut outcomes, failure) = match outcomes {
-        Ok(outcomes) => (outcomes.into_iter(), None),
-        Err(error) => (Vec::new().into_iter(), Some(error)),
-    };
-    parsed
-        .into_iter()
-        .map(|batch| {
-            let Parsed {
-                messages,
-                mut refused,
-                ..
-            } = batch?;
-            match &failure {
-                Some(error) if refused.is_empty() => return Err(repeat(error)),
-                Some(error) => {
-                    refused.extend(
-                        messages
-                            .iter()
-                            .map(|(place, _)| Refused::new(*place, error)),
-                    );
-                }
-                None => {
-                    // As many outcomes as messages that could be read.
-                    let outcomes = messages.iter().zip(&mut outcomes);
-                    refused.extend(outcomes.filter_map(|((place, _), outcome)| {
-                        outcome.err().map(|error| Refused::new(*place, &error))
-                    }));
-                }
-            }
-            Ok(Reply::Enqueued(refused))
-        })
-        .collect()
-}
-
-/// A batch as its messages, each with its place, and those that cannot be stored.
-struct Parsed<'a> {
-    messages: Vec<(usize, NewMessage<'a>)>,
-    refused: Vec<Refused>,
-    idempotence: Idempotence,
-}
-
-fn parse(envelope: &Envelope) -> Result<Parsed<'_>> {
-    let Request::Enqueue(batch) = &envelope.request else {
-        return Err(Error::rule(Code::Internal, "A group holds enqueues only."));
-    };
-    let mut parsed = Parsed {
-        messages: Vec::new(),
-        refused: Vec::new(),
-        idempotence: batch.idempotence,
-    };
-    for (place, message) in batch.messages.each_message(batch.validate).enumerate() {
-        match message {
-            Ok(message) => parsed.messages.push((place, message)),
-            Err(error) => parsed.refused.push(Refused::new(place, &error)),
-        }
-    }
-    Ok(parsed)
-}
-
-fn work_alone(store: &mut Store, request: &Request, owner: &Owner) -> Result<Reply> {
-    Ok(match *request {
-        Request::Enqueue(_) | Request::Handled { .. } => {
-            return Err(Error::rule(Code::Internal, "Such requests come in groups."));
-        }
-        Request::Claim {
-            limit,
-            lease_ms,
-            attempts_max,
-            alone,
-            least_tried,
-        } => {
-            let terms = Terms {
-                lease_ms,
-                attempts_max,
-                owner,
-                alone,
-                least_tried,
-            };
-            let mut claimed = store.claim_json(limit, &terms)?;
-            if claimed.count == 0 && !claimed.suspects {
-                // The doorbell may have rung for a commit that cannot be seen yet.
-                match store.await_writer() {
-                    // Its last page will ring again.
-                    Err(error) if error.is_busy() => {}
-                    outcome => {
-                        outcome?;
-                        claimed = store.claim_json(limit, &terms)?;
-                    }
-                }
-            }
-            Reply::Claimed(claimed)
-        }
-        Request::Settle(ref settlement) => Reply::Settled(store.settle(settlement)?),
-        Request::Extend {
-            ref claims,
-            lease_ms,
-        } => Reply::Extended(store.extend(claims, lease_ms)?),
-        Request::Release => {
-            store.release_all(owner)?;
-            Reply::Released
-        }
-        Request::Cleanup { .. } => {
-            return Err(Error::rule(Code::Internal, "Cleanups come in chunks."));
-        }
-        #[cfg(test)]
-        Request::Panic => panic!("as asked"),
-    })
-}
-
-/// The same error once more, for another request that it ended.
-fn repeat(error: &Error) -> Error {
-    match error {
-        Error::Rule { code, message } => Error::rule(*code, message.clone()),
-        Error::System {
-            syscall,
-            path,
-            source,
-        } => {
-            let source = match source.raw_os_error() {
-                Some(errno) => std::io::Error::from_raw_os_error(errno),
-                None => source.kind().into(),
-            };
-            Error::system(syscall, path.clone(), source)
-        }
-        Error::Sqlite(rusqlite::Error::SqliteFailure(code, text)) => {
-            Error::Sqlite(rusqlite::Error::SqliteFailure(*code, text.clone()))
-        }
-        Error::Sqlite(other) => Error::rule(Code::Internal, other.to_string()),
-    }
 }
 
 #[cfg(test)]

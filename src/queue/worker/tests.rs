@@ -4,6 +4,8 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 use crate::queue::testing::{Folder, message};
+use crate::queue::{ClaimedJson, Idempotence, Records, Settlement};
+use crate::validate::Dialect;
 
 /// A worker whose completions are collected as its caller would.
 struct Desk {
