@@ -4,7 +4,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
-use super::link::{self, Fill, Link, Progress};
+use super::inbound::Fill;
+use super::link::{self, Link, Progress};
 use super::{Backoff, Event, Hub, Until, check_text, path, server};
 use crate::error::{Code, Error, Result};
 use crate::frame;
@@ -435,7 +436,7 @@ impl Hub {
         if let Some(client) = self.clients.get_mut(&key)
             && let State::Up(link) | State::Grace(link) = &mut client.state
         {
-            link.settle_inbound(&mut self.spare);
+            link.inbound.settle(&mut self.spare);
         }
         if let Some(error) = ended {
             self.client_lost(key, error);
@@ -450,7 +451,7 @@ impl Hub {
             };
             let frame_bytes_max = client.options.frame_bytes_max;
             if let State::Grace(link) = &client.state {
-                match link.peek_frame(frame_bytes_max)? {
+                match link.inbound.peek_frame(frame_bytes_max)? {
                     None => return Ok(()),
                     Some(frame) => server::refusal(frame).map_or(Ok(()), Err)?,
                 }
@@ -461,8 +462,8 @@ impl Hub {
             let State::Up(link) = &mut client.state else {
                 return Ok(());
             };
-            let is_first = link.frames() == 0;
-            let Some(frame) = link.next_frame(frame_bytes_max)? else {
+            let is_first = link.inbound.frames() == 0;
+            let Some(frame) = link.inbound.next_frame(frame_bytes_max)? else {
                 return Ok(());
             };
             // A refusal that comes after the grace period ends the connection just the same.

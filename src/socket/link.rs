@@ -9,49 +9,10 @@ use std::os::unix::net;
 use mio::Interest;
 use mio::net::UnixStream;
 
+use super::inbound::{self, Fill, Inbound, Look};
 use super::outbound::Outbound;
 use crate::error::{Code, Error, Result};
-use crate::frame::{self, Front, HEADER_BYTES};
-use crate::limits;
 use crate::reactor::{Key, Reactor};
-
-/// Smallest room for one read, in bytes.
-const READ_BYTES_MIN: usize = 64 * 1024;
-
-/// Bytes that [`Link::look`] looks at: as many as a message or a few have, so that to look costs
-/// little beside a system call.
-const LOOK_BYTES: usize = 4 * 1024;
-
-/// What came of one call of [`Link::fill`].
-#[derive(Debug)]
-pub enum Fill {
-    /// So many bytes arrived.
-    Bytes(usize),
-    /// So many bytes arrived, fewer than there was room for.
-    Short(usize),
-    /// The kernel has no more for now; the reactor tells when it does.
-    WouldBlock,
-    /// The peer will send no more.
-    End,
-    /// The connection is broken.
-    Failed(io::Error),
-}
-
-/// What [`Link::look`] saw in the kernel.
-#[derive(Debug)]
-pub enum Look {
-    /// No bytes; what a read would have said.
-    Nothing(Fill),
-    /// So many bytes.
-    Bytes {
-        /// How many.
-        count: usize,
-        /// Whether the kernel holds no more.
-        are_all: bool,
-        /// Whether they complete a marked frame.
-        complete_marked: bool,
-    },
-}
 
 /// How far both sides of a connection have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,11 +37,7 @@ pub struct Progress {
 #[derive(Debug)]
 pub struct Link {
     stream: UnixStream,
-    /// Received bytes; those before `begin` have been consumed.
-    inbound: Vec<u8>,
-    begin: usize,
-    /// Bytes ever received.
-    received: u64,
+    pub(super) inbound: Inbound,
     outbound: Outbound,
     /// Bytes ever given to [`Link::write`].
     queued: u64,
@@ -91,7 +48,6 @@ pub struct Link {
     /// The reactor tells when the peer takes bytes again. Not before that is needed: it would tell
     /// each time that the peer reads something.
     watches_writable: bool,
-    frames: u64,
 }
 
 impl Link {
@@ -99,15 +55,12 @@ impl Link {
     pub fn new(stream: net::UnixStream) -> Self {
         Link {
             stream: UnixStream::from_std(stream),
-            inbound: Vec::new(),
-            begin: 0,
-            received: 0,
+            inbound: Inbound::default(),
             outbound: Outbound::default(),
             queued: 0,
             told: 0,
             write_failed: false,
             watches_writable: false,
-            frames: 0,
         }
     }
 
@@ -172,13 +125,13 @@ impl Link {
     pub fn progress(&self) -> Option<Progress> {
         // In this order: what the peer wrote before it read something is among the unseen bytes then.
         let held = self.held_bytes()?;
-        let arrived = self.arrived_bytes()?;
+        let arrived = inbound::arrived_bytes(self.as_raw_fd())?;
         Some(Progress {
             unread: self.outbound_bytes() as u64 + held,
             read_at_least: self.written().cast_signed() - held.cast_signed(),
-            unseen: arrived + (self.inbound.len() - self.begin) as u64,
-            received: self.received,
-            frames: self.frames,
+            unseen: arrived + self.inbound.waiting() as u64,
+            received: self.inbound.received(),
+            frames: self.inbound.frames(),
         })
     }
 
@@ -202,19 +155,6 @@ impl Link {
             )
         };
         (status == 0).then_some(u64::from(held.unsigned_abs()))
-    }
-
-    /// As [`Link::arrived_bytes`]; should the kernel not tell, nothing is known to be there.
-    fn arrived(&self) -> usize {
-        self.arrived_bytes().unwrap_or(0) as usize
-    }
-
-    /// Bytes that the kernel holds for us.
-    fn arrived_bytes(&self) -> Option<u64> {
-        let mut arrived: libc::c_int = 0;
-        // SAFETY: `FIONREAD` writes one int.
-        let status = unsafe { libc::ioctl(self.as_raw_fd(), libc::FIONREAD, &raw mut arrived) };
-        (status == 0).then_some(u64::from(arrived.unsigned_abs()))
     }
 
     /// Whether writing has failed.
@@ -254,80 +194,19 @@ impl Link {
         self.write_failed
     }
 
-    /// Whether a frame was begun and is not complete.
-    pub fn has_partial_frame(&self) -> bool {
-        self.begin < self.inbound.len()
-    }
-
-    /// The next complete frame, if there is one.
-    ///
-    /// # Errors
-    /// [`Code::FrameTooLarge`]; the connection is then of no further use.
-    pub fn next_frame(&mut self, frame_bytes_max: u32) -> Result<Option<&[u8]>> {
-        match frame::front(&self.inbound[self.begin..], frame_bytes_max)? {
-            Front::Frame(body) => {
-                let from = self.begin + HEADER_BYTES;
-                let to = from + body.len();
-                self.begin = to;
-                self.frames += 1;
-                Ok(Some(&self.inbound[from..to]))
-            }
-            Front::Incomplete { .. } => Ok(None),
-        }
-    }
-
-    /// The next complete frame, left where it is.
-    ///
-    /// # Errors
-    /// As [`Link::next_frame`].
-    pub fn peek_frame(&self, frame_bytes_max: u32) -> Result<Option<&[u8]>> {
-        Ok(
-            match frame::front(&self.inbound[self.begin..], frame_bytes_max)? {
-                Front::Frame(body) => Some(body),
-                Front::Incomplete { .. } => None,
-            },
-        )
-    }
-
-    /// Whether a marked frame is among the complete ones that wait to be taken.
-    pub fn holds_marked(&self, frame_bytes_max: u32) -> bool {
-        let mut at = self.begin;
-        while let Ok(Front::Frame(body)) = frame::front(&self.inbound[at..], frame_bytes_max) {
-            if frame::is_marked(body) {
-                return true;
-            }
-            at += HEADER_BYTES + body.len();
-        }
-        false
-    }
-
-    /// Frames taken with [`Link::next_frame`] so far.
-    pub fn frames(&self) -> u64 {
-        self.frames
-    }
-
-    /// Reads once. `spare` is a buffer that many connections share: an idle connection then
-    /// pins no memory.
+    /// Reads once, see [`Inbound::fill`].
     pub fn fill(&mut self, frame_bytes_max: u32, spare: &mut Vec<u8>) -> Fill {
-        self.fill_at_most(usize::MAX, frame_bytes_max, spare)
+        self.inbound
+            .fill(self.stream.as_raw_fd(), frame_bytes_max, spare)
     }
 
-    /// Reads once and leaves the last byte in the kernel, so that the peer can see that not
-    /// everything was read.
+    /// See [`Inbound::fill_all_but_one`].
     pub fn fill_all_but_one(&mut self, frame_bytes_max: u32, spare: &mut Vec<u8>) -> Fill {
-        let count = self.arrived().saturating_sub(1);
-        if count > 0 {
-            return self.fill_at_most(count, frame_bytes_max, spare);
-        }
-        self.make_room(frame_bytes_max, spare);
-        match self.receive(1, libc::MSG_PEEK) {
-            Fill::Bytes(_) | Fill::Short(_) => Fill::WouldBlock,
-            nothing => nothing,
-        }
+        self.inbound
+            .fill_all_but_one(self.stream.as_raw_fd(), frame_bytes_max, spare)
     }
 
-    /// Reads once, after a [`Link::look`], and no byte that was not seen unless another one stays
-    /// in the kernel.
+    /// See [`Inbound::fill_after_look`].
     pub fn fill_after_look(
         &mut self,
         seen: usize,
@@ -335,123 +214,15 @@ impl Link {
         frame_bytes_max: u32,
         spare: &mut Vec<u8>,
     ) -> Fill {
-        if !are_all {
-            let count = seen.max(self.arrived().saturating_sub(1));
-            return self.fill_at_most(count, frame_bytes_max, spare);
-        }
-        match self.fill_at_most(seen, frame_bytes_max, spare) {
-            Fill::Bytes(count) => Fill::Short(count),
-            other => other,
-        }
+        let fd = self.stream.as_raw_fd();
+        self.inbound
+            .fill_after_look(fd, seen, are_all, frame_bytes_max, spare)
     }
 
-    /// Looks at what the kernel holds, and leaves it there.
+    /// See [`Inbound::look`].
     pub fn look(&mut self, frame_bytes_max: u32, spare: &mut Vec<u8>) -> Look {
-        self.make_room(frame_bytes_max, spare);
-        let fill = self.receive(LOOK_BYTES, libc::MSG_PEEK);
-        let (Fill::Bytes(count) | Fill::Short(count)) = fill else {
-            return Look::Nothing(fill);
-        };
-        let have = self.inbound.len();
-        // SAFETY: the kernel has initialised that many bytes behind the old length.
-        unsafe { self.inbound.set_len(have + count) };
-        let complete_marked = self.holds_marked(frame_bytes_max);
-        self.inbound.truncate(have);
-        Look::Bytes {
-            count,
-            are_all: matches!(fill, Fill::Short(_)),
-            complete_marked,
-        }
-    }
-
-    fn fill_at_most(
-        &mut self,
-        bytes_max: usize,
-        frame_bytes_max: u32,
-        spare: &mut Vec<u8>,
-    ) -> Fill {
-        self.make_room(frame_bytes_max, spare);
-        let fill = self.receive(bytes_max, 0);
-        if let Fill::Bytes(count) | Fill::Short(count) = fill {
-            self.received += count as u64;
-            // SAFETY: the kernel has initialised that many bytes behind the old length.
-            unsafe { self.inbound.set_len(self.inbound.len() + count) };
-        }
-        fill
-    }
-
-    /// Receives once into the room behind the inbound bytes, at most `bytes_max`.
-    fn receive(&mut self, bytes_max: usize, flags: libc::c_int) -> Fill {
-        let fd = self.as_raw_fd();
-        let room = self.inbound.spare_capacity_mut();
-        let room_bytes = room.len().min(bytes_max);
-        debug_assert_ne!(room_bytes, 0, "the answer would look like an end");
-        loop {
-            // SAFETY: the kernel writes at most `room_bytes` bytes into memory that we own.
-            let received = unsafe { libc::recv(fd, room.as_mut_ptr().cast(), room_bytes, flags) };
-            match received {
-                0 => return Fill::End,
-                1.. if received.unsigned_abs() < room_bytes => {
-                    return Fill::Short(received.unsigned_abs());
-                }
-                1.. => return Fill::Bytes(room_bytes),
-                _ => {}
-            }
-            let error = io::Error::last_os_error();
-            match error.kind() {
-                io::ErrorKind::WouldBlock => return Fill::WouldBlock,
-                io::ErrorKind::Interrupted => {}
-                _ => return Fill::Failed(error),
-            }
-        }
-    }
-
-    /// Grows with what has arrived, never by the length that a peer claims: at most twice the
-    /// bytes received so far, and no more than the frame still needs.
-    fn make_room(&mut self, frame_bytes_max: u32, spare: &mut Vec<u8>) {
-        let have = self.inbound.len() - self.begin;
-        if have == 0 {
-            self.inbound.clear();
-            self.begin = 0;
-            if self.inbound.capacity() == 0 {
-                std::mem::swap(&mut self.inbound, spare);
-            }
-            self.inbound.reserve_exact(limits::READ_TURN_BYTES);
-            return;
-        }
-        if self.begin > 0 {
-            self.inbound.copy_within(self.begin.., 0);
-            self.inbound.truncate(have);
-            self.begin = 0;
-        }
-        let missing = match frame::front(&self.inbound, frame_bytes_max) {
-            Ok(Front::Incomplete { missing }) => missing,
-            _ => READ_BYTES_MIN,
-        };
-        let room = self.inbound.capacity() - have;
-        if room < missing.min(READ_BYTES_MIN) {
-            self.inbound
-                .reserve_exact(missing.clamp(READ_BYTES_MIN, have.max(READ_BYTES_MIN)));
-        }
-    }
-
-    /// Ends a turn of reading: gives the shared buffer back and keeps only what is unread.
-    pub fn settle_inbound(&mut self, spare: &mut Vec<u8>) {
-        let have = self.inbound.len() - self.begin;
-        let is_shared_size = self.inbound.capacity() <= limits::READ_TURN_BYTES;
-        if have == 0 {
-            self.inbound.clear();
-            self.begin = 0;
-            if is_shared_size && spare.capacity() == 0 {
-                std::mem::swap(&mut self.inbound, spare);
-            }
-            self.inbound = Vec::new();
-        } else if is_shared_size && spare.capacity() == 0 && have <= READ_BYTES_MIN {
-            let rest = self.inbound[self.begin..].to_vec();
-            *spare = std::mem::replace(&mut self.inbound, rest);
-            spare.clear();
-            self.begin = 0;
-        }
+        self.inbound
+            .look(self.stream.as_raw_fd(), frame_bytes_max, spare)
     }
 
     /// Hands `bytes`, whole frames, to the kernel, and keeps what it does not take now. `true` if
@@ -589,8 +360,11 @@ pub fn lost(cause: Option<io::Error>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::{Read, Write};
+
+    use super::super::inbound::READ_BYTES_MIN;
+    use super::*;
+    use crate::{frame, limits};
 
     fn pair() -> (Link, net::UnixStream) {
         let (ours, theirs) = net::UnixStream::pair().unwrap();
@@ -601,14 +375,14 @@ mod tests {
     fn read_all(link: &mut Link, spare: &mut Vec<u8>, max: u32) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         loop {
-            while let Some(frame) = link.next_frame(max).unwrap() {
+            while let Some(frame) = link.inbound.next_frame(max).unwrap() {
                 frames.push(frame.to_vec());
             }
             if !matches!(link.fill(max, spare), Fill::Bytes(_) | Fill::Short(_)) {
                 break;
             }
         }
-        link.settle_inbound(spare);
+        link.inbound.settle(spare);
         frames
     }
 
@@ -623,7 +397,7 @@ mod tests {
             frames.extend(read_all(&mut link, &mut spare, 64));
         }
         assert_eq!(frames, [b"{\"n\":1}".to_vec(), b"2".to_vec()]);
-        assert!(!link.has_partial_frame());
+        assert!(!link.inbound.has_partial_frame());
         drop(peer);
         assert!(matches!(link.fill(64, &mut spare), Fill::End));
     }
@@ -681,13 +455,13 @@ mod tests {
         peer.write_all(&(1u32 << 30).to_be_bytes()).unwrap();
         peer.write_all(&[b'x'; 1000]).unwrap();
         assert!(read_all(&mut link, &mut spare, 1 << 30).is_empty());
-        assert!(link.has_partial_frame());
+        assert!(link.inbound.has_partial_frame());
         assert!(
-            link.inbound.capacity() < 2 * READ_BYTES_MIN,
+            link.inbound.pinned() < 2 * READ_BYTES_MIN,
             "{}",
-            link.inbound.capacity()
+            link.inbound.pinned()
         );
-        assert!(link.next_frame(1 << 20).is_err());
+        assert!(link.inbound.next_frame(1 << 20).is_err());
     }
 
     #[test]
@@ -696,7 +470,7 @@ mod tests {
         let mut spare = Vec::new();
         peer.write_all(&frame::encode(&vec![b'1'; 1000])).unwrap();
         assert_eq!(read_all(&mut link, &mut spare, 4096).len(), 1);
-        assert_eq!(link.inbound.capacity(), 0);
+        assert_eq!(link.inbound.pinned(), 0);
         assert!(spare.capacity() >= limits::READ_TURN_BYTES);
     }
 
@@ -714,7 +488,7 @@ mod tests {
         }
         assert!(frames[0] == body);
         writer.join().unwrap().unwrap();
-        assert_eq!(link.inbound.capacity(), 0);
+        assert_eq!(link.inbound.pinned(), 0);
     }
 
     #[test]

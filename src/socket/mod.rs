@@ -9,6 +9,7 @@
 mod backoff;
 mod batch;
 mod client;
+mod inbound;
 mod link;
 mod outbound;
 mod path;

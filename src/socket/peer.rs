@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::batch::Batch;
-use super::link::{Fill, Link, Look};
+use super::inbound::{Fill, Look};
+use super::link::Link;
 use super::{Event, Hub, Until, check_text};
 use crate::error::{Code, Error, Result};
 use crate::frame;
@@ -71,7 +72,7 @@ impl Peer {
     /// a rule; a plain client should not have to pay for a look at each. Where the first one is not
     /// marked, a greeting leaves in the turn that reads a marked one, unless replies wait before it.
     fn is_looked_at(&self) -> bool {
-        self.link.frames() == 0 || self.link.outbound_bytes() > 0
+        self.link.inbound.frames() == 0 || self.link.outbound_bytes() > 0
     }
 
     /// Whether bytes are left in the kernel until the greeting has been given.
@@ -155,7 +156,7 @@ impl Hub {
             }
         }
         if let Some(peer) = self.peers.get_mut(&key) {
-            peer.link.settle_inbound(&mut self.spare);
+            peer.link.inbound.settle(&mut self.spare);
         }
         self.watch_partial_frame(key);
         self.finish_peer(key);
@@ -199,7 +200,7 @@ impl Hub {
         // A read takes more than a look sees.
         if peer.greeting == Greeting::NotDue
             && matches!(fill, Fill::Bytes(_) | Fill::Short(_))
-            && peer.link.holds_marked(frame_bytes_max)
+            && peer.link.inbound.holds_marked(frame_bytes_max)
         {
             self.greet(key);
         }
@@ -230,7 +231,11 @@ impl Hub {
                 self.again(key);
                 return Ok(false);
             }
-            let Some(frame) = peer.link.next_frame(server.options.frame_bytes_max)? else {
+            let Some(frame) = peer
+                .link
+                .inbound
+                .next_frame(server.options.frame_bytes_max)?
+            else {
                 return Ok(true);
             };
             server.stats.frames_received += 1;
@@ -317,14 +322,14 @@ impl Hub {
             return;
         };
         let is_ours = peer.stalled || peer.ended || peer.holds_back();
-        if is_ours || !peer.link.has_partial_frame() {
+        if is_ours || !peer.link.inbound.has_partial_frame() {
             if peer.watched_frame.take().is_some() {
                 self.reactor.set_deadline(key, None);
             }
             return;
         }
-        if peer.watched_frame != Some(peer.link.frames()) {
-            peer.watched_frame = Some(peer.link.frames());
+        if peer.watched_frame != Some(peer.link.inbound.frames()) {
+            peer.watched_frame = Some(peer.link.inbound.frames());
             let Some(server) = self.servers.get(&peer.server) else {
                 return;
             };
