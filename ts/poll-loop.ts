@@ -9,7 +9,10 @@ import type {
   Settled,
   SettleReport,
 } from './message-source.js';
-import { nextTurn, type PollClock, steadyNow } from './poll-clock.js';
+import { type PollClock, steadyNow } from './poll-clock.js';
+import { Pauses } from './poll-pauses.js';
+import { Turn } from './poll-turn.js';
+import { Upkeep } from './poll-upkeep.js';
 import { isThenable } from './thenable.js';
 import type { QueueMessage } from './types.js';
 
@@ -89,7 +92,7 @@ interface Ahead {
  * - Nothing awaits unless there is something to wait for: a queue that answers at once is asked
  *   inside the timer's own callback, and an empty poll has scheduled the next one when it returns.
  * - No handler is started of a claim whose lease may be over: a process may have been stopped for any
- *   time. That is looked at wherever the loop has waited, see `#turnBeganAt`.
+ *   time. That is looked at wherever the loop has waited, see `Turn`.
  * - No failure of the source, a handler or a listener ends the loop.
  */
 export class PollLoop {
@@ -136,9 +139,6 @@ export class PollLoop {
   /** Resolves when an extension that is under way is answered, with whether it was. */
   #extending: Promise<boolean> | undefined;
 
-  #cleaning: Promise<void> | undefined;
-  #cleaned = false;
-  #cleanupDueAt: number;
   #drainedOnce = false;
   /** Deliveries of this cycle, and of those whose handlers it found running. */
   #delivered = 0;
@@ -149,22 +149,9 @@ export class PollLoop {
   #faults = 0;
   /** The same, as long as the source has not answered since. */
   #failedPolls = 0;
-  /** Messages that failed since a handler last succeeded. */
-  readonly #failedInRow = new Set<string>();
-  /** Pauses since a handler last succeeded, without those that the next field is about. */
-  #pauses = 0;
-  /** Whether the last pause came of a message that was tried for the first time. */
-  #failedUntried = false;
-  /** From the failure that leads to a pause until its end. */
-  #pausing = false;
-
-  #turnStartedAt = 0;
-  /**
-   * The same by {@link steadyNow}. A turn ends, by the date, before it is much older than that, so
-   * that leases can be compared with it: a process that was stopped begins a new one.
-   */
-  #turnBeganAt = 0;
-  #turnMessages = 0;
+  readonly #pauses: Pauses;
+  readonly #turn = new Turn();
+  readonly #upkeep: Upkeep;
 
   constructor(
     source: MessageSource,
@@ -176,7 +163,8 @@ export class PollLoop {
     this.#options = options;
     this.#clock = clock;
     this.#host = host;
-    this.#cleanupDueAt = clock.now() + options.cleanupIntervalMs;
+    this.#pauses = new Pauses(options.retryDelayMs, options.batchSize);
+    this.#upkeep = new Upkeep(source, clock, options, (error) => host.failed(error, 'cleanup'));
     this.finished = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -248,7 +236,7 @@ export class PollLoop {
       this.#settleFailed = false;
       await this.#settleAll();
     }
-    if (this.#cleaning !== undefined) await this.#cleaning;
+    if (this.#upkeep.ended !== undefined) await this.#upkeep.ended;
     this.#cancelSettle?.();
     this.#cancelPulse?.();
     this.#cancelPulse = undefined;
@@ -265,16 +253,16 @@ export class PollLoop {
 
   /** Whether messages may be claimed and handlers started. */
   get #goesOn(): boolean {
-    return this.#active && !this.#pausing && !this.#settleFailed;
+    return this.#active && !this.#pauses.isPausing && !this.#settleFailed;
   }
 
   async #cycle(): Promise<void> {
     this.#cycling = true;
     this.#dozing = false;
-    this.#pausing = false;
+    this.#pauses.end();
     this.#owesDrained = false;
     if (this.#isIdle) this.#delivered = 0;
-    this.#beginTurn();
+    this.#turn.begin();
     let drained = false;
     let faulty = false;
     let isNextAlone = false;
@@ -293,7 +281,7 @@ export class PollLoop {
           await this.#untilQuiet();
           if (!this.#goesOn) break;
         }
-        const isProbe = this.#pauses > 0 && !isAlone;
+        const isProbe = this.#pauses.areHandlersInDoubt && !isAlone;
         const limit = isAlone || isProbe ? 1 : this.#options.batchSize;
         const lease = (isAlone ? undefined : this.#ahead?.lease) ?? this.#newLease();
         const claiming = isProbe ? this.#claimProbe() : this.#claim(limit, isAlone);
@@ -309,20 +297,20 @@ export class PollLoop {
         const count = claims.length + lease.lost;
         this.#delivered += claims.length;
         if (claims.length > 0) {
-          const isFull = count >= limit && this.#pauses === 0 && !isAlone;
+          const isFull = count >= limit && !this.#pauses.areHandlersInDoubt && !isAlone;
           if (isFull && this.#source.leases) this.#claimAhead(limit);
           await this.#handleBatch(claims, lease);
         }
         if (isAlone) await this.#untilQuiet();
-        this.#cleanupIfDue();
-        if (count < limit && !isAlone && !isNextAlone && !this.#pausing) {
+        this.#upkeep.beginIfDue();
+        if (count < limit && !isAlone && !isNextAlone && !this.#pauses.isPausing) {
           drained = true;
           break;
         }
         // With the next batch already claimed, settling this one and handling that one overlap:
         // the source serves them in order, so that what waits to be settled stays bounded.
         if (this.#ahead === undefined && this.#hasUnsettled()) await this.#settleAll();
-        if (this.#isTurnOver()) await this.#yieldTurn();
+        if (this.#turn.isOver) await this.#turn.yield();
       }
     } catch (error) {
       faulty = true;
@@ -354,8 +342,8 @@ export class PollLoop {
       return;
     }
     this.#faults = 0;
-    if (this.#pausing) {
-      this.#pollAfter(this.#pauseMs, false);
+    if (this.#pauses.isPausing) {
+      this.#pollAfter(this.#pauses.lengthMs, false);
     } else if (this.#rung) {
       void this.#cycle();
     } else {
@@ -376,15 +364,9 @@ export class PollLoop {
   #tellDrained(): void {
     const delivered = this.#delivered;
     this.#delivered = 0;
-    if (!this.#cleaned) this.#cleanup();
+    this.#upkeep.beginOnce();
     if (delivered > 0 || !this.#drainedOnce) this.#host.drained(delivered);
     this.#drainedOnce = true;
-  }
-
-  get #pauseMs(): number {
-    const { retryDelayMs } = this.#options;
-    if (this.#failedUntried) return Math.min(retryDelayMs, limits.untriedPauseMsMax);
-    return Math.min(retryDelayMs * 2 ** (this.#pauses - 1), limits.pauseMsMax);
   }
 
   #pollAfterFault(): void {
@@ -484,7 +466,7 @@ export class PollLoop {
     this.#keepPulse();
     while (this.#unstarted.length > 0 && this.#hasPlace && this.#goesOn) void this.#lane();
     while (this.#isFull) await this.#change();
-    if (this.#pauses > 0 && this.#inHand.has(first)) await this.#untilTried(first);
+    if (this.#pauses.areHandlersInDoubt && this.#inHand.has(first)) await this.#untilTried(first);
     // A pause, or a source that fails to settle, leaves the rest of the batch.
     this.#release(this.#unstarted.splice(0));
   }
@@ -492,7 +474,7 @@ export class PollLoop {
   /** Resolves when the handler of this message has ended, or has taken as long as a pause. */
   async #untilTried(claim: Claimed): Promise<void> {
     let isOver = false;
-    const cancel = this.#clock.schedule(this.#pauseMs, () => {
+    const cancel = this.#clock.schedule(this.#pauses.lengthMs, () => {
       isOver = true;
       this.#wake?.();
     });
@@ -526,7 +508,7 @@ export class PollLoop {
   async #lane(): Promise<void> {
     this.#lanes += 1;
     // The claim may have taken long, and so may the handlers that other lanes have just started.
-    this.#turnBeganAt = steadyNow();
+    this.#turn.readClock();
     for (;;) {
       if (this.#mayBeOver) await this.#renew();
       const claim = this.#next();
@@ -546,7 +528,7 @@ export class PollLoop {
       const settling = this.#ended(claim);
       // Without leases the next message has to wait until this one is marked.
       if (settling !== undefined && !this.#source.leases) await this.#settleAll();
-      if (this.#unstarted.length > 0 && this.#isTurnOver()) await this.#yieldTurn();
+      if (this.#unstarted.length > 0 && this.#turn.isOver) await this.#turn.yield();
     }
     this.#lanes -= 1;
     this.#freed();
@@ -554,7 +536,7 @@ export class PollLoop {
 
   /** Whether somebody else may have the messages that were not started. */
   get #mayBeOver(): boolean {
-    return this.#turnBeganAt >= this.#lease.until && this.#unstarted.length > 0;
+    return this.#turn.clockReading >= this.#lease.until && this.#unstarted.length > 0;
   }
 
   /** Finds out which of them are still ours. Where nobody can tell, none counts as such. */
@@ -584,7 +566,7 @@ export class PollLoop {
   /** A handler has ended: its outcome is settled at once with many others, or soon. */
   #ended(claim: Claimed): Promise<void> | undefined {
     this.#inHand.delete(claim);
-    this.#turnMessages += 1;
+    this.#turn.count();
     if (outboxCount(this.#outbox) >= this.#source.settleCountMax) return this.#flush();
     this.#cancelSettle ??= this.#clock.schedule(limits.settleDelayMs, () => {
       this.#cancelSettle = undefined;
@@ -602,9 +584,7 @@ export class PollLoop {
   }
 
   #succeeded(claim: Claimed): void {
-    this.#failedInRow.clear();
-    this.#pauses = 0;
-    this.#failedUntried = false;
+    this.#pauses.succeeded();
     this.#outbox.completed.push(claim);
     this.#host.succeeded();
   }
@@ -615,30 +595,10 @@ export class PollLoop {
     else this.#failed(claim, error);
   }
 
-  /**
-   * One poison message has its own backoff. When many different ones fail and none succeeds in
-   * between, it is likelier that something all handlers need is down; going on would only use up
-   * the attempts of the whole backlog. The bound exceeds a batch, so that a batch of poison
-   * messages alone does not delay the others.
-   */
   #failed(claim: Claimed, thrown: unknown): void {
     this.#outbox.failed.push({ claim, error: textOf(thrown), thrown });
-    if (this.#pauses === 0) this.#failedInRow.add(claim.message.id);
-    const bound = Math.max(limits.failuresInRowMax, 2 * this.#options.batchSize);
-    if ((this.#failedInRow.size >= bound || this.#pauses > 0) && !this.#pausing) {
-      this.#pause(claim);
-    }
+    this.#pauses.failed(claim);
     this.#host.failed(thrown, 'handle', claim.message);
-  }
-
-  /**
-   * While there are messages that were never tried, the pauses between them stay short: each of them
-   * loses only its first attempt, and behind them may be one that can be handled.
-   */
-  #pause({ attempt }: Claimed): void {
-    this.#pausing = true;
-    this.#failedUntried = this.#pauses > 0 && attempt === 1;
-    if (!this.#failedUntried) this.#pauses += 1;
   }
 
   // --- settling --------------------------------------------------------------------------------
@@ -793,54 +753,6 @@ export class PollLoop {
       this.#host.failed(error, 'extend');
       return false;
     }
-  }
-
-  // --- housekeeping ----------------------------------------------------------------------------
-
-  #cleanupIfDue(): void {
-    // Under continuous work the queue is never drained, and still has to be cleaned.
-    if (this.#clock.now() >= this.#cleanupDueAt) this.#cleanup();
-  }
-
-  /** Runs beside the loop; a failure waits for the next time, since nothing depends on it. */
-  #cleanup(): void {
-    if (this.#cleaning !== undefined) return;
-    this.#cleaned = true;
-    this.#cleanupDueAt = this.#clock.now() + this.#options.cleanupIntervalMs;
-    try {
-      const cleaning = this.#source.cleanup(this.#options.retentionHours);
-      if (!isThenable(cleaning)) return;
-      this.#cleaning = Promise.resolve(cleaning)
-        .then(
-          () => {},
-          (error) => this.#host.failed(error, 'cleanup'),
-        )
-        .then(() => {
-          this.#cleaning = undefined;
-        });
-    } catch (error) {
-      this.#host.failed(error, 'cleanup');
-    }
-  }
-
-  #beginTurn(): void {
-    this.#turnStartedAt = Date.now();
-    this.#turnBeganAt = steadyNow();
-    this.#turnMessages = 0;
-  }
-
-  /**
-   * Handlers that resolve at once would keep the loop in microtasks, where no timer and no socket
-   * has its turn. The date decides, and where it stands still (fake timers) the count.
-   */
-  #isTurnOver(): boolean {
-    const elapsed = Date.now() - this.#turnStartedAt;
-    return elapsed < 0 || elapsed >= limits.turnMs || this.#turnMessages >= limits.turnMessagesMax;
-  }
-
-  async #yieldTurn(): Promise<void> {
-    await nextTurn();
-    this.#beginTurn();
   }
 }
 
