@@ -1,15 +1,8 @@
-import { IpcError, textOf } from './errors.js';
+import { IpcError } from './errors.js';
 import { limits } from './limits.js';
-import type {
-  Claimed,
-  Claims,
-  FailedClaim,
-  MaybePromise,
-  MessageSource,
-  Settled,
-  SettleReport,
-} from './message-source.js';
+import type { Claimed, Claims, MaybePromise, MessageSource } from './message-source.js';
 import { type PollClock, steadyNow } from './poll-clock.js';
+import { Outbox } from './poll-outbox.js';
 import { Pauses } from './poll-pauses.js';
 import { Turn } from './poll-turn.js';
 import { Upkeep } from './poll-upkeep.js';
@@ -56,11 +49,6 @@ export interface PollLoopOptions {
   readonly retryDelayMs: number;
   readonly cleanupIntervalMs: number;
   readonly retentionHours: number | undefined;
-}
-
-/** A failed message together with the very value that its handler threw. */
-interface Failure extends FailedClaim {
-  readonly thrown: unknown;
 }
 
 /** What the claims of a batch have in common. */
@@ -112,7 +100,6 @@ export class PollLoop {
   /** Cancels the timer of the next poll, between two cycles. */
   #cancelPoll: (() => void) | undefined;
   #cancelPulse: (() => void) | undefined;
-  #cancelSettle: (() => void) | undefined;
   #muteDoorbell: () => void = () => {};
   /** Whether the pending poll may be brought forward: not after a failure. */
   #dozing = false;
@@ -131,11 +118,7 @@ export class PollLoop {
   #wake: (() => void) | undefined;
   #ahead: Ahead | undefined;
   #discarding: Promise<unknown> | undefined;
-  #outbox = emptyOutbox();
-  #settling: Promise<void> | undefined;
-  /** Whether more was to be settled while a call was under way. */
-  #flushAgain = false;
-  #settleFailed = false;
+  readonly #outbox: Outbox;
   /** Resolves when an extension that is under way is answered, with whether it was. */
   #extending: Promise<boolean> | undefined;
 
@@ -163,6 +146,7 @@ export class PollLoop {
     this.#options = options;
     this.#clock = clock;
     this.#host = host;
+    this.#outbox = new Outbox(source, clock, host, () => this.#unsettled());
     this.#pauses = new Pauses(options.retryDelayMs, options.batchSize);
     this.#upkeep = new Upkeep(source, clock, options, (error) => host.failed(error, 'cleanup'));
     this.finished = new Promise((resolve) => {
@@ -214,7 +198,7 @@ export class PollLoop {
     if (!this.#active) return;
     this.#active = false;
     this.#muteDoorbell();
-    this.#release(this.#unstarted.splice(0));
+    this.#outbox.release(this.#unstarted.splice(0));
     this.#dropAhead();
     this.#wake?.();
     if (this.#cycling) return;
@@ -232,12 +216,9 @@ export class PollLoop {
 
   async #windDown(): Promise<void> {
     if (this.#discarding !== undefined) await this.#discarding;
-    if (this.#hasUnsettled()) {
-      this.#settleFailed = false;
-      await this.#settleAll();
-    }
+    if (!this.#outbox.isEmpty) await this.#outbox.tryAgain();
     if (this.#upkeep.ended !== undefined) await this.#upkeep.ended;
-    this.#cancelSettle?.();
+    this.#outbox.cancel();
     this.#cancelPulse?.();
     this.#cancelPulse = undefined;
     this.#isFinished = true;
@@ -253,7 +234,7 @@ export class PollLoop {
 
   /** Whether messages may be claimed and handlers started. */
   get #goesOn(): boolean {
-    return this.#active && !this.#pauses.isPausing && !this.#settleFailed;
+    return this.#active && !this.#pauses.isPausing && !this.#outbox.hasFailed;
   }
 
   async #cycle(): Promise<void> {
@@ -267,10 +248,7 @@ export class PollLoop {
     let faulty = false;
     let isNextAlone = false;
     try {
-      if (this.#hasUnsettled()) {
-        this.#settleFailed = false;
-        await this.#settleAll();
-      }
+      if (!this.#outbox.isEmpty) await this.#outbox.tryAgain();
       this.#rung = false;
       if (this.#goesOn) this.#source.drainStarted?.();
       // Handlers of earlier cycles may have all the places.
@@ -289,7 +267,7 @@ export class PollLoop {
         const claims: Claims = isThenable(claiming) ? await claiming : claiming;
         this.#failedPolls = 0;
         if (!this.#active) {
-          this.#release(claims);
+          this.#outbox.release(claims);
           break;
         }
         isNextAlone = claims.isNextAlone === true;
@@ -309,7 +287,7 @@ export class PollLoop {
         }
         // With the next batch already claimed, settling this one and handling that one overlap:
         // the source serves them in order, so that what waits to be settled stays bounded.
-        if (this.#ahead === undefined && this.#hasUnsettled()) await this.#settleAll();
+        if (this.#ahead === undefined && !this.#outbox.isEmpty) await this.#outbox.flushAll();
         if (this.#turn.isOver) await this.#turn.yield();
       }
     } catch (error) {
@@ -317,8 +295,8 @@ export class PollLoop {
       this.#host.failed(error, 'claim');
     }
     this.#dropAhead();
-    if (this.#hasUnsettled() && !this.#settleFailed) await this.#settleAll();
-    this.#endCycle(drained, faulty || this.#settleFailed);
+    if (!this.#outbox.isEmpty && !this.#outbox.hasFailed) await this.#outbox.flushAll();
+    this.#endCycle(drained, faulty || this.#outbox.hasFailed);
   }
 
   #endCycle(drained: boolean, faulty: boolean): void {
@@ -327,7 +305,7 @@ export class PollLoop {
       if (this.#isIdle) void this.#windDown();
       return;
     }
-    if (this.#isIdle && !this.#hasUnsettled()) {
+    if (this.#isIdle && this.#outbox.isEmpty) {
       this.#cancelPulse?.();
       this.#cancelPulse = undefined;
     }
@@ -357,8 +335,8 @@ export class PollLoop {
     this.#dozing = false;
     this.#cancelPoll?.();
     this.#cancelPoll = undefined;
-    if (this.#hasUnsettled() && !this.#settleFailed) await this.#settleAll();
-    this.#endCycle(true, this.#settleFailed);
+    if (!this.#outbox.isEmpty && !this.#outbox.hasFailed) await this.#outbox.flushAll();
+    this.#endCycle(true, this.#outbox.hasFailed);
   }
 
   #tellDrained(): void {
@@ -420,7 +398,7 @@ export class PollLoop {
       lease: this.#newLease(),
       promise: claim().then((claims) => {
         if (ahead.dropped) {
-          this.#release(claims);
+          this.#outbox.release(claims);
           return [];
         }
         ahead.claims = claims;
@@ -443,7 +421,7 @@ export class PollLoop {
     if (ahead === undefined) return;
     this.#ahead = undefined;
     ahead.dropped = true;
-    this.#release(ahead.claims.splice(0));
+    this.#outbox.release(ahead.claims.splice(0));
     this.#discarding = ahead.promise.catch(() => {});
   }
 
@@ -468,7 +446,7 @@ export class PollLoop {
     while (this.#isFull) await this.#change();
     if (this.#pauses.areHandlersInDoubt && this.#inHand.has(first)) await this.#untilTried(first);
     // A pause, or a source that fails to settle, leaves the rest of the batch.
-    this.#release(this.#unstarted.splice(0));
+    this.#outbox.release(this.#unstarted.splice(0));
   }
 
   /** Resolves when the handler of this message has ended, or has taken as long as a pause. */
@@ -527,7 +505,7 @@ export class PollLoop {
       }
       const settling = this.#ended(claim);
       // Without leases the next message has to wait until this one is marked.
-      if (settling !== undefined && !this.#source.leases) await this.#settleAll();
+      if (settling !== undefined && !this.#source.leases) await this.#outbox.flushAll();
       if (this.#unstarted.length > 0 && this.#turn.isOver) await this.#turn.yield();
     }
     this.#lanes -= 1;
@@ -544,7 +522,7 @@ export class PollLoop {
     // It may have been asked for long ago.
     if (this.#extending !== undefined) await this.#extending;
     if (!this.#mayBeOver || (await this.#extendLeases())) return;
-    this.#release(this.#unstarted.splice(0));
+    this.#outbox.release(this.#unstarted.splice(0));
   }
 
   #next(): Claimed | undefined {
@@ -567,12 +545,7 @@ export class PollLoop {
   #ended(claim: Claimed): Promise<void> | undefined {
     this.#inHand.delete(claim);
     this.#turn.count();
-    if (outboxCount(this.#outbox) >= this.#source.settleCountMax) return this.#flush();
-    this.#cancelSettle ??= this.#clock.schedule(limits.settleDelayMs, () => {
-      this.#cancelSettle = undefined;
-      this.#flush();
-    });
-    return undefined;
+    return this.#outbox.flushSoon();
   }
 
   /** A place was freed, or a message has left that had none. */
@@ -585,109 +558,29 @@ export class PollLoop {
 
   #succeeded(claim: Claimed): void {
     this.#pauses.succeeded();
-    this.#outbox.completed.push(claim);
+    this.#outbox.completed(claim);
     this.#host.succeeded();
   }
 
   #notSucceeded(claim: Claimed, error: unknown): void {
     if (error instanceof GivenUp) return;
-    if (error instanceof NotHandled) this.#outbox.released.push(claim);
+    if (error instanceof NotHandled) this.#outbox.released(claim);
     else this.#failed(claim, error);
   }
 
   #failed(claim: Claimed, thrown: unknown): void {
-    this.#outbox.failed.push({ claim, error: textOf(thrown), thrown });
+    this.#outbox.failed(claim, thrown);
     this.#pauses.failed(claim);
     this.#host.failed(thrown, 'handle', claim.message);
   }
 
-  // --- settling --------------------------------------------------------------------------------
-
-  #hasUnsettled(): boolean {
-    return this.#settling !== undefined || outboxCount(this.#outbox) > 0;
-  }
-
-  #release(claims: Claimed[]): void {
-    if (claims.length === 0) return;
-    this.#outbox.released.push(...claims);
-    this.#flush();
-  }
-
-  /**
-   * Settles all that waits; one call at a time, so that the outcomes arrive in order, and none
-   * after a failure until the next poll.
-   */
-  #flush(): Promise<void> | undefined {
-    if (this.#settling !== undefined) {
-      this.#flushAgain = true;
-      return this.#settling;
-    }
-    this.#flushAgain = false;
-    if (this.#settleFailed || outboxCount(this.#outbox) === 0) return undefined;
-    this.#cancelSettle?.();
-    this.#cancelSettle = undefined;
-    const settled = this.#outbox;
-    this.#outbox = emptyOutbox();
-    try {
-      const report = this.#source.settle(settled);
-      if (!isThenable(report)) {
-        this.#settled(settled, report);
-        return undefined;
-      }
-      this.#settling = Promise.resolve(report)
-        .then(
-          (report) => this.#settled(settled, report),
-          (error) => this.#unsettled(settled, error),
-        )
-        .then(() => {
-          this.#settling = undefined;
-          return this.#flushAgain ? this.#flush() : undefined;
-        });
-      return this.#settling;
-    } catch (error) {
-      this.#unsettled(settled, error);
-      return undefined;
-    }
-  }
-
-  /** Settles until nothing waits, or until the source fails. */
-  async #settleAll(): Promise<void> {
-    while (this.#hasUnsettled() && !this.#settleFailed) await this.#flush();
-  }
-
-  #settled(settled: Outbox, report: SettleReport): void {
-    if (settled.completed.length > 0) this.#host.settled?.(settled.completed);
-    for (const { claim, dead } of report.failed) {
-      if (!dead) continue;
-      const failure = settled.failed.find((failure) => failure.claim === claim);
-      this.#host.dead(claim.message, claim.attempt, failure?.thrown);
-    }
-    for (const claim of report.stale) {
-      // Of those that were given back unhandled nothing is lost.
-      if (!settled.released.includes(claim)) this.#lost(claim.message, 'settle');
-    }
-    for (const { claim, error } of report.unmarked) {
-      this.#host.failed(error, 'settle', claim.message);
-    }
-  }
-
-  /** The outcomes are kept, and with them their leases, until the next poll tries again. */
-  #unsettled(settled: Outbox, error: unknown): void {
-    this.#settleFailed = true;
-    this.#outbox.completed.unshift(...settled.completed);
-    this.#outbox.failed.unshift(...settled.failed);
-    this.#outbox.released.unshift(...settled.released);
-    this.#host.failed(error, 'settle');
+  /** The source has failed to settle. */
+  #unsettled(): void {
     if (this.#cycling || !this.#active) return;
     // Handlers that run beside the cycles are no reason to wait for the usual time.
     this.#owesDrained = false;
     this.#cancelPoll?.();
     this.#pollAfterFault();
-  }
-
-  #lost(message: QueueMessage, phase: PollerPhase): void {
-    const text = `The claim on message ${message.id} was lost: it may be delivered again.`;
-    this.#host.failed(new IpcError('ERR_IPC_STALE_CLAIM', text), phase, message);
   }
 
   // --- while handlers run ----------------------------------------------------------------------
@@ -705,7 +598,7 @@ export class PollLoop {
     this.#cancelPulse = this.#clock.schedule(periodMs, () => {
       this.#cancelPulse = undefined;
       if (this.#source.leases) void this.#extendLeases();
-      if (this.#cycling || this.#hasUnsettled() || !this.#isIdle) this.#keepPulse();
+      if (this.#cycling || !this.#outbox.isEmpty || !this.#isIdle) this.#keepPulse();
     });
   }
 
@@ -725,13 +618,7 @@ export class PollLoop {
 
   async #extend(): Promise<boolean> {
     const ahead = this.#ahead?.claims ?? [];
-    const claims = [
-      ...this.#inHand.keys(),
-      ...this.#unstarted,
-      ...ahead,
-      ...this.#outbox.completed,
-      ...this.#outbox.failed.map(({ claim }) => claim),
-    ];
+    const claims = [...this.#inHand.keys(), ...this.#unstarted, ...ahead, ...this.#outbox.held];
     if (claims.length === 0) return true;
     const leases = ahead.length > 0 ? [this.#lease, this.#ahead?.lease] : [this.#lease];
     const { until } = this.#newLease();
@@ -754,16 +641,4 @@ export class PollLoop {
       return false;
     }
   }
-}
-
-interface Outbox extends Settled {
-  failed: Failure[];
-}
-
-function emptyOutbox(): Outbox {
-  return { completed: [], failed: [], released: [] };
-}
-
-function outboxCount({ completed, failed, released }: Settled): number {
-  return completed.length + failed.length + released.length;
 }
