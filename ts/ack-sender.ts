@@ -1,10 +1,10 @@
 import { type Control, controlOf, type Hello, MARK } from './acknowledgements.js';
 import { IpcError } from './errors.js';
-import { Fifo } from './fifo.js';
 import type { Outbox } from './frames.js';
 import { HeldMessages } from './held-messages.js';
 import { limits } from './limits.js';
 import type { NativeProgress } from './native.js';
+import { OverdueReplies } from './overdue-replies.js';
 import { OwedReplies } from './owed-replies.js';
 
 /**
@@ -62,9 +62,9 @@ export interface AckSenderOptions {
  * not admit, and tells each what became of it.
  *
  * A server of the original package knows no acknowledgements. It is recognised by having read
- * everything without a greeting, which a server of this package sends in the turn in which it
- * reads the first marked frame; a server that is merely stopped reads nothing. Its reply, where it
- * gives any, then counts as the acknowledgement, and else that it has read the bytes.
+ * everything without a greeting, which a server of this package sends when it has found the first
+ * marked frame; a server that is merely stopped reads nothing. Its reply, where it gives any, then
+ * counts as the acknowledgement, and else that it has read the bytes.
  */
 export class AckSender {
   readonly #outbox: Outbox;
@@ -103,12 +103,7 @@ export class AckSender {
   readonly #owedToPlain: OwedReplies;
   /** Messages that a server has read and not replied to, until it does after all. */
   readonly #unanswered = new OwedReplies(limits.unansweredIdsMax);
-  /** Looks at a server that replies, at which it had read everything. */
-  #readLooks = 0;
-  /** Up to which number it had, and at which of these looks that was seen first. */
-  readonly #reads = new Fifo<{ read: number; look: number }>();
-  #readThrough = 0;
-  #overdueThrough = 0;
+  readonly #overdue = new OverdueReplies();
   #ended = false;
   #onIdle: (() => void) | undefined;
 
@@ -416,7 +411,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
   #settleRead(): void {
     // Not what is written meanwhile: whoever is told may send the next one.
     const end = this.#unoffered;
-    const overdue = this.#peer === 'replying' ? this.#overdue(end - 1) : end;
+    const overdue = this.#peer === 'replying' ? this.#overdue.look(end - 1) : end;
     for (const [number, message] of this.#sent) {
       if (number >= end) break;
       if (number > overdue && message.id && !message.isAbandoned) continue;
@@ -425,30 +420,10 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     }
     this.#sendHeld();
   }
-
-  /** Up to which number replies are overdue, now that the server has read up to `read`. */
-  #overdue(read: number): number {
-    const look = ++this.#readLooks;
-    if (read > this.#readThrough) {
-      this.#readThrough = read;
-      this.#reads.push({ read, look });
-    }
-    for (
-      let first = this.#reads.peek();
-      first !== undefined && look - first.look >= REPLY_LOOKS;
-      first = this.#reads.peek()
-    ) {
-      this.#overdueThrough = first.read;
-      this.#reads.shift();
-    }
-    return this.#overdueThrough;
-  }
 }
 
 const QUIET_LOOKS = limits.helloTimeoutMs / limits.helloPollMs;
 const PATIENT_LOOKS = limits.helloPatienceMs / limits.helloPollMs;
-
-const REPLY_LOOKS = limits.legacyReplyMs / limits.helloPollMs;
 
 const SETTLED = Promise.resolve();
 
