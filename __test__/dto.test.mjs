@@ -158,11 +158,22 @@ for (const { name: zodName, major, z } of zods) {
 }
 
 describe('the exports', () => {
-  for (const folder of ['.', './features/sqlite-queue', './features/unix-socket']) {
+  const features = ['hybrid', 'runtime-database', 'sqlite-queue', 'unix-socket'];
+  for (const folder of ['.', ...features.map((name) => `./features/${name}`)]) {
     it(`of ${folder} are the same for callers of require and import`, async () => {
       const cjs = require(`../${folder}/index.js`);
       const esm = await import(`../${folder}/index.mjs`);
       assert.deepEqual(Object.keys(esm).sort(), Object.keys(cjs).sort());
+      // An ES module that imports the file by its path sees no less, but for the validation, which
+      // would load zod.
+      const byPath = await import(`../${folder}/index.js`);
+      const own = Object.keys(esm).filter((name) => !/Schema$|^(safeV|v)alidate/.test(name));
+      assert.deepEqual(
+        Object.keys(byPath)
+          .filter((name) => name !== 'default' && name !== 'module.exports')
+          .sort(),
+        own.sort(),
+      );
     });
   }
 
