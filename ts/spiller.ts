@@ -22,11 +22,13 @@ const FINAL = new Set([
 ]);
 
 /**
- * Messages of one commit. Their length is bounded by `limits.groupBytesMax`: the worker thread
- * holds them once more, also when their publisher has given them up.
+ * Messages of one commit: several groups of the worker's, because after an outage so many wait that
+ * the commits alone would take long. Their length is bounded by `limits.groupBytesMax`: the worker
+ * thread holds them once more, also when their publisher has given them up.
  */
 const COMMIT_COUNT_MAX = 8 * limits.groupRequestsMax;
 
+/** Messages that wait before those with an outcome are looked for among them. */
 const SWEEP_COUNT_MIN = 1_024;
 
 /** By how much a commit that did not fit on the disk is made smaller. */
