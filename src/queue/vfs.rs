@@ -259,53 +259,25 @@ unsafe extern "C" fn write(
     }
 }
 
-unsafe extern "C" fn read(
-    file: *mut ffi::sqlite3_file,
-    bytes: *mut c_void,
-    length: c_int,
-    at: ffi::sqlite3_int64,
-) -> c_int {
-    // SAFETY: SQLite calls this with a log and room for as many bytes as it says.
-    unsafe {
-        match flush(file) {
-            ffi::SQLITE_OK => original!(file.xRead(bytes, length, at)),
-            code => code,
+/// Defines a method of logs that is SQLite's own, once the run is with the kernel.
+macro_rules! behind_the_run {
+    ($name:ident, $method:ident, $($argument:ident: $kind:ty),+) => {
+        unsafe extern "C" fn $name(file: *mut ffi::sqlite3_file, $($argument: $kind),+) -> c_int {
+            // SAFETY: SQLite calls this with a log, and with what its own method asks for.
+            unsafe {
+                match flush(file) {
+                    ffi::SQLITE_OK => original!(file.$method($($argument),+)),
+                    code => code,
+                }
+            }
         }
-    }
+    };
 }
 
-unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_int64) -> c_int {
-    // SAFETY: SQLite calls this with a log.
-    unsafe {
-        match flush(file) {
-            ffi::SQLITE_OK => original!(file.xTruncate(size)),
-            code => code,
-        }
-    }
-}
-
-unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
-    // SAFETY: SQLite calls this with a log.
-    unsafe {
-        match flush(file) {
-            ffi::SQLITE_OK => original!(file.xSync(flags)),
-            code => code,
-        }
-    }
-}
-
-unsafe extern "C" fn file_size(
-    file: *mut ffi::sqlite3_file,
-    size: *mut ffi::sqlite3_int64,
-) -> c_int {
-    // SAFETY: SQLite calls this with a log and a place for the answer.
-    unsafe {
-        match flush(file) {
-            ffi::SQLITE_OK => original!(file.xFileSize(size)),
-            code => code,
-        }
-    }
-}
+behind_the_run!(read, xRead, bytes: *mut c_void, length: c_int, at: ffi::sqlite3_int64);
+behind_the_run!(truncate, xTruncate, size: ffi::sqlite3_int64);
+behind_the_run!(sync, xSync, flags: c_int);
+behind_the_run!(file_size, xFileSize, size: *mut ffi::sqlite3_int64);
 
 unsafe extern "C" fn close_log(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: SQLite calls this with a log, once, before it closes the database.
