@@ -15,7 +15,7 @@ function rig(options) {
   let failure;
   const outbox = {
     onFlush: undefined,
-    post: (text) => posted.push(text.trimEnd()),
+    postText: (text) => posted.push(text.trimEnd()),
     hasten() {},
   };
   const flush = () => {

@@ -4,6 +4,7 @@
 //! | module | what it is | names |
 //! |---|---|---|
 //! | [`frame`] | the length prefix, without I/O | nothing |
+//! | [`values`] | JSON values between JavaScript and the core | nothing |
 //! | [`validate`] | the rules of messages, on raw JSON | serde |
 //! | [`reactor`] | readiness, deadlines and wake-ups of one event loop | mio |
 //! | [`socket`] | clients and servers | mio |
@@ -24,6 +25,7 @@ pub mod reactor;
 pub mod runtime;
 pub mod socket;
 pub mod validate;
+pub mod values;
 
 #[cfg(feature = "node")]
 mod binding;

@@ -1,9 +1,9 @@
 import { type Control, controlOf, type Hello, MARK } from './acknowledgements.js';
 import { IpcError } from './errors.js';
-import type { Outbox } from './frames.js';
 import { HeldMessages } from './held-messages.js';
 import { limits } from './limits.js';
 import type { NativeProgress } from './native.js';
+import type { Outbox } from './outbox.js';
 import { OverdueReplies } from './overdue-replies.js';
 import { OwedReplies } from './owed-replies.js';
 
@@ -266,7 +266,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
       if (message.id) this.#expectReply(message);
       this.#watch();
     }
-    this.#outbox.post(message.text + MARK);
+    this.#outbox.postText(message.text + MARK);
     this.#outbox.hasten();
   }
 

@@ -1,8 +1,8 @@
-import type { Outbox } from './frames.js';
+import type { Outbox } from './outbox.js';
 
 /**
  * What all clients of a process send in one tick is not kept for its end beyond this, in UTF-16
- * units: the receivers can begin meanwhile, and the text is gone before V8 copies it as a survivor.
+ * units, or bytes of values: the receivers can begin meanwhile, and the text is gone before V8 copies it as a survivor.
  */
 const BURST_LENGTH_MAX = 256 * 1024;
 
@@ -10,7 +10,7 @@ const BURST_LENGTH_MAX = 256 * 1024;
 const outboxes = new Set<Outbox>();
 let length = 0;
 
-/** Notes that `outbox` was given a text of `added` units, and sends everything that is too much. */
+/** Notes that `outbox` was given `added` units or bytes, and sends everything that is too much. */
 export function pace(outbox: Outbox, added: number): void {
   // A promise job, because test runners may replace `nextTick` and `queueMicrotask`.
   if (outboxes.size === 0) SETTLED.then(end);

@@ -4,10 +4,11 @@ import { pace } from './burst.js';
 import { Emitter } from './emitter.js';
 import { abortReason, DeliveryError, fromNative, IpcError, invalidArgument } from './errors.js';
 import { attach, detach, type Endpoint, KeepAlive, nativeHub, separator } from './event-loop.js';
-import { MalformedFrame, Outbox, parseBatch, stringify } from './frames.js';
+import { MalformedFrame, parseBatch, stringify, withId } from './frames.js';
 import { limits } from './limits.js';
-import type { NativeClientOptions } from './native.js';
+import type { NativeClientOptions, NativeHub } from './native.js';
 import { DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
+import { type FrameWriter, Outbox } from './outbox.js';
 import { idOf, PlainIds } from './plain-ids.js';
 import { Requests } from './requests.js';
 import { idText, Send, type SendReceipt } from './send.js';
@@ -264,10 +265,8 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     const outbox = this.#outbox;
     if (!this.#connected || outbox === undefined) return Promise.reject(notConnected());
     try {
-      const text = stringify(message, this.#maxFrameBytes);
-      const sent = outbox.send(text);
+      const sent = outbox.send(message, this.#maxFrameBytes);
       (this.#acks ?? this.#plainIds).sentPlain(idOf(message));
-      pace(outbox, text.length);
       return sent;
     } catch (error) {
       return Promise.reject(error);
@@ -358,27 +357,27 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     if ((typeof id !== 'string' && typeof id !== 'number') || !id) {
       throw invalidArgument('message.id must be a non-empty string or a number other than 0');
     }
-    const frame = stringify(message, this.#maxFrameBytes, own == null ? id : undefined);
-    this.#listen();
+    const whole = own == null ? withId(message, id) : message;
     const requests = this.#requests;
-    const ask = () => {
+    const ask = (send: (outbox: Outbox) => Promise<void>) => {
       const outbox = this.#outbox;
       if (outbox === undefined) throw notConnected();
-      const sent = outbox.send(frame);
-      pace(outbox, frame.length);
+      const sent = send(outbox);
       outbox.hasten();
       return requests.reply(id, timeoutMs, signal, sent);
     };
+    this.#listen();
     if (attempts === 1) {
       requests.checkFree(id);
-      return ask();
+      return ask((outbox) => outbox.send(whole, this.#maxFrameBytes));
     }
+    const text = stringify(whole, this.#maxFrameBytes);
     return requests.reserve(id, async () => {
       const life = this.#life;
       for (let attempt = 1; ; attempt++) {
         try {
           if (!this.#connected) await this.connect({ signal });
-          return await ask();
+          return await ask((outbox) => outbox.sendText(text));
         } catch (error) {
           if (attempt === attempts || !isTransient(error)) throw error;
         }
@@ -560,13 +559,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       this.#keepAlive.active = true;
       this.#requests.restart();
       this.#plainIds = new PlainIds();
-      this.#outbox = new Outbox((frames) => {
-        try {
-          return nativeHub().write(key, frames);
-        } catch (error) {
-          throw fromNative(error);
-        }
-      });
+      this.#outbox = new Outbox(writerTo(key), pace);
       const attempt = this.#attempt;
       this.#attempt = undefined;
       attempt?.resolve();
@@ -634,6 +627,23 @@ export function checkSocketPath(path: string): void {
   } catch (error) {
     throw fromNative(error);
   }
+}
+
+function writerTo(key: number): FrameWriter {
+  const write = (call: (hub: NativeHub) => number) => {
+    try {
+      return call(nativeHub());
+    } catch (error) {
+      throw fromNative(error);
+    }
+  };
+  return {
+    text: (frames) => write((hub) => hub.write(key, frames)),
+    values: (values) =>
+      write((hub) =>
+        values.handTo((bytes, length, end) => hub.writeValues(key, bytes, length, end)),
+      ),
+  };
 }
 
 function notConnected(): IpcError {

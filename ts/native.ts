@@ -110,6 +110,8 @@ export interface NativeHub {
   /** Null if it cannot be known. */
   progress(client: number): NativeProgress | null;
   write(connection: number, text: string): number;
+  /** As `write`, of messages that a `ValueBuffer` holds: `length` bytes, up to `end` their shapes. */
+  writeValues(connection: number, bytes: Uint8Array, length: number, end: number): number;
 }
 
 export interface NativeQueueOptions {

@@ -4,10 +4,11 @@ import { Emitter } from './emitter.js';
 import { fromNative, IpcError, invalidArgument, messageOf } from './errors.js';
 import { attach, detach, type Endpoint, KeepAlive, nativeHub, separator } from './event-loop.js';
 import { Fifo } from './fifo.js';
-import { MalformedFrame, Outbox, parseBatch, stringify } from './frames.js';
+import { MalformedFrame, parseBatch } from './frames.js';
 import { limits } from './limits.js';
 import type { NativeServerOptions, NativeServerStats } from './native.js';
 import { callable, DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
+import { Outbox } from './outbox.js';
 import { isThenable } from './thenable.js';
 import type { DeadlineOptions, IPCMessage } from './types.js';
 
@@ -352,7 +353,11 @@ class Run implements Endpoint {
   }
 
   onAccepted(id: number, uid: number, pid: number): void {
-    const outbox = new Outbox((frames) => nativeHub().write(id, frames));
+    const outbox = new Outbox({
+      text: (frames) => nativeHub().write(id, frames),
+      values: (values) =>
+        values.handTo((bytes, length, end) => nativeHub().writeValues(id, bytes, length, end)),
+    });
     const connection = { id, uid, pid, outbox, settled: 0, acks: undefined };
     this.#connections.set(id, connection);
     attach(id, { onFlushed: (written) => outbox.onFlushed(written) });
@@ -497,7 +502,6 @@ class Run implements Endpoint {
 
   #reply(connection: Connection, id: unknown, result: unknown): void {
     if (!this.#connections.has(connection.id)) return;
-    let text: string;
     try {
       const fields = fieldsOf(result);
       if (typeof fields !== 'object' || Array.isArray(fields)) {
@@ -508,12 +512,11 @@ class Run implements Endpoint {
       }
       const reply: Record<string, unknown> = { id, ...fields };
       reply.id = id;
-      text = stringify(reply, this.#maxReplyBytes);
+      connection.outbox.post(reply, this.#maxReplyBytes);
     } catch (error) {
-      text = JSON.stringify({ id, success: false, error: messageOf(error) });
+      connection.outbox.postText(JSON.stringify({ id, success: false, error: messageOf(error) }));
       this.#owner.tell('error', error, info(connection));
     }
-    connection.outbox.post(text);
   }
 
   /** One handler less is running: counts the message and starts the next one. */
@@ -554,7 +557,7 @@ class Run implements Endpoint {
     let length = 0;
     for (const connection of this.#settledIn) {
       if (connection.acks !== undefined && this.#connections.has(connection.id)) {
-        for (const news of connection.acks.take()) connection.outbox.post(news);
+        for (const news of connection.acks.take()) connection.outbox.postText(news);
       }
       connection.outbox.flush();
       settlements[length++] = connection.id;

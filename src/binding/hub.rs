@@ -12,11 +12,13 @@ use super::event_loop::EventLoop;
 use super::queue::{self, NativeDialect};
 use super::sources::Told;
 use super::text::{check, read_utf8, write_utf8};
-use crate::error::Error;
+use crate::error::{Code, Error};
+use crate::frame::HEADER_PLACE;
 use crate::queue::Completion;
 use crate::reactor::Key;
 use crate::socket::{ClientOptions, Event, Frames, ServerOptions};
 use crate::validate::Dialect;
+use crate::values::{self, Malformed};
 
 /// The first element of each event in the array that the dispatcher receives, with the elements
 /// that follow it. `ts/native.ts` has the same names in the same order.
@@ -129,6 +131,18 @@ impl NativeHub {
     /// The event loop that queues of this environment share with the sockets.
     pub(super) fn event_loop(&self) -> Rc<EventLoop> {
         Rc::clone(&self.event_loop)
+    }
+
+    fn write_scratch(&mut self, connection: f64) -> errors::Result<f64> {
+        let scratch = &mut self.scratch;
+        let waits = self
+            .event_loop
+            .with_hub(|hub| hub.write(Key::from_number(connection), scratch))?
+            .map_err(exception)?;
+        if self.scratch.capacity() > SCRATCH_BYTES_MAX {
+            self.scratch = Vec::new();
+        }
+        Ok(waits.map_or(0.0, |bytes| bytes as f64))
     }
 }
 
@@ -320,16 +334,39 @@ impl NativeHub {
     #[napi(catch_unwind)]
     pub fn write(&mut self, env: Env, connection: f64, text: JsString<'_>) -> errors::Result<f64> {
         read_utf8(env.raw(), text.raw(), &mut self.scratch)?;
-        let scratch = &mut self.scratch;
-        let waits = self
-            .event_loop
-            .with_hub(|hub| hub.write(Key::from_number(connection), scratch))?
-            .map_err(exception)?;
-        if self.scratch.capacity() > SCRATCH_BYTES_MAX {
-            self.scratch = Vec::new();
-        }
-        Ok(waits.map_or(0.0, |bytes| bytes as f64))
+        self.write_scratch(connection)
     }
+
+    /// As `write`, of messages in the form of [`values`]: the first `length` bytes; from there to
+    /// `end` their shapes.
+    #[napi(catch_unwind)]
+    pub fn write_values(
+        &mut self,
+        connection: f64,
+        bytes: &[u8],
+        length: u32,
+        end: u32,
+    ) -> errors::Result<f64> {
+        let (notes, shapes) = notes_of(bytes, length, end)?;
+        self.scratch.clear();
+        values::print(notes, shapes, &HEADER_PLACE, &mut self.scratch).map_err(malformed)?;
+        self.write_scratch(connection)
+    }
+}
+
+/// What the face hands over in one buffer, apart.
+pub(super) fn notes_of(bytes: &[u8], length: u32, end: u32) -> errors::Result<(&[u8], &[u8])> {
+    bytes
+        .get(..end as usize)
+        .and_then(|bytes| bytes.split_at_checked(length as usize))
+        .ok_or_else(|| malformed(Malformed))
+}
+
+pub(super) fn malformed(_: Malformed) -> napi::Error<String> {
+    exception(Error::rule(
+        Code::Internal,
+        "Values came in a form that is not known",
+    ))
 }
 
 /// A larger write buffer is given back after use.

@@ -1,0 +1,227 @@
+//! From notes to JSON text.
+
+use std::mem;
+
+use super::Token;
+use super::notes::{Malformed, Notes};
+use super::number::NumberPrinter;
+
+/// Appends the JSON texts of all messages in `notes` to `text`, each behind `before`.
+///
+/// # Errors
+/// When `notes` or `shapes` are not what the module describes. `text` then ends somewhere.
+pub fn print(
+    notes: &[u8],
+    shapes: &[u8],
+    before: &[u8],
+    text: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    text.reserve(2 * notes.len());
+    let mut printer = Printer {
+        notes: Notes(notes),
+        shapes: Shapes::of(shapes)?,
+        text,
+        outer: Vec::new(),
+        numbers: NumberPrinter::new(),
+    };
+    while !printer.notes.0.is_empty() {
+        if printer.notes.token()? != Token::Message {
+            return Err(Malformed);
+        }
+        printer.text.extend_from_slice(before);
+        printer.message()?;
+    }
+    Ok(())
+}
+
+/// Keys in the form in which they are printed.
+struct Shapes<'a> {
+    keys: Vec<&'a [u8]>,
+    /// The place behind the last key of each shape.
+    ends: Vec<usize>,
+}
+
+impl<'a> Shapes<'a> {
+    fn of(shapes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut notes = Notes(shapes);
+        let mut keys = Vec::new();
+        let mut ends = Vec::new();
+        while !notes.0.is_empty() {
+            for _ in 0..notes.u16()? {
+                keys.push(notes.short()?);
+            }
+            ends.push(keys.len());
+        }
+        Ok(Shapes { keys, ends })
+    }
+
+    /// Where its keys begin and end.
+    fn range(&self, shape: u16) -> Result<(usize, usize), Malformed> {
+        let shape = usize::from(shape);
+        let end = *self.ends.get(shape).ok_or(Malformed)?;
+        let begin = match shape {
+            0 => 0,
+            _ => self.ends[shape - 1],
+        };
+        Ok((begin, end))
+    }
+}
+
+/// What is being printed, and how much of it is left.
+#[derive(Clone, Copy)]
+enum Open {
+    Message,
+    Array { left: u32 },
+    Object { next_key: usize, end: usize },
+    Dictionary { left: u32 },
+}
+
+struct Printer<'a, 't> {
+    notes: Notes<'a>,
+    shapes: Shapes<'a>,
+    text: &'t mut Vec<u8>,
+    /// What is around that which is being printed.
+    outer: Vec<Open>,
+    numbers: NumberPrinter,
+}
+
+impl Printer<'_, '_> {
+    fn message(&mut self) -> Result<(), Malformed> {
+        let mut open = Open::Message;
+        // Whether nothing was printed yet of what is open.
+        let mut is_first = true;
+        loop {
+            // What follows next: the end, or else what stands before the next value.
+            let end = match &mut open {
+                Open::Message if is_first => None,
+                Open::Message => return Ok(()),
+                Open::Array { left: 0 } => Some(b']'),
+                Open::Dictionary { left: 0 } => Some(b'}'),
+                Open::Object { next_key, end } if next_key == end => Some(b'}'),
+                Open::Array { left } | Open::Dictionary { left } => {
+                    *left -= 1;
+                    None
+                }
+                Open::Object { .. } => None,
+            };
+            if let Some(end) = end {
+                self.text.push(end);
+                open = self.outer.pop().ok_or(Malformed)?;
+                is_first = false;
+                continue;
+            }
+            if !is_first {
+                self.text.push(b',');
+            }
+            match &mut open {
+                Open::Object { next_key, .. } => {
+                    self.text.extend_from_slice(self.shapes.keys[*next_key]);
+                    *next_key += 1;
+                }
+                Open::Dictionary { .. } => {
+                    match self.notes.token()? {
+                        Token::Text => self.short_text()?,
+                        Token::Units => self.units()?,
+                        _ => return Err(Malformed),
+                    }
+                    self.text.push(b':');
+                }
+                Open::Message | Open::Array { .. } => {}
+            }
+            is_first = false;
+            if let Some(inner) = self.value()? {
+                self.outer.push(mem::replace(&mut open, inner));
+                is_first = true;
+            }
+        }
+    }
+
+    /// Prints a value, or the beginning of one that has others in it.
+    fn value(&mut self) -> Result<Option<Open>, Malformed> {
+        match self.notes.token()? {
+            Token::Null => self.text.extend_from_slice(b"null"),
+            Token::True => self.text.extend_from_slice(b"true"),
+            Token::False => self.text.extend_from_slice(b"false"),
+            Token::Integer => {
+                let number = i32::from_le_bytes(self.notes.array()?);
+                self.numbers.integer(number, self.text);
+            }
+            Token::Double => {
+                let number = f64::from_le_bytes(self.notes.array()?);
+                self.numbers.double(number, self.text);
+            }
+            Token::Text => self.short_text()?,
+            Token::Units => self.units()?,
+            Token::Json => {
+                let count = self.notes.u32()?;
+                let json = self.notes.take(count as usize)?;
+                self.text.extend_from_slice(json);
+            }
+            Token::Array => {
+                self.text.push(b'[');
+                let left = self.notes.u32()?;
+                return Ok(Some(Open::Array { left }));
+            }
+            Token::Object => {
+                self.text.push(b'{');
+                let (next_key, end) = self.shapes.range(self.notes.u16()?)?;
+                return Ok(Some(Open::Object { next_key, end }));
+            }
+            Token::Dictionary => {
+                self.text.push(b'{');
+                let left = self.notes.u32()?;
+                return Ok(Some(Open::Dictionary { left }));
+            }
+            Token::Message => return Err(Malformed),
+        }
+        Ok(None)
+    }
+
+    fn short_text(&mut self) -> Result<(), Malformed> {
+        let bytes = self.notes.short()?;
+        self.text.push(b'"');
+        self.text.extend_from_slice(bytes);
+        self.text.push(b'"');
+        Ok(())
+    }
+
+    fn units(&mut self) -> Result<(), Malformed> {
+        let count = self.notes.u32()? as usize;
+        let bytes = self.notes.take(count.checked_mul(2).ok_or(Malformed)?)?;
+        let units = bytes
+            .chunks_exact(2)
+            .map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+        print_units(units, self.text);
+        Ok(())
+    }
+}
+
+/// Prints a string as `JSON.stringify` does (ECMAScript, `QuoteJSONString`): half of a surrogate pair
+/// is escaped, so that the text is well-formed.
+fn print_units(units: impl Iterator<Item = u16>, text: &mut Vec<u8>) {
+    text.push(b'"');
+    for letter in char::decode_utf16(units) {
+        match letter {
+            Ok(letter @ ('"' | '\\')) => text.extend_from_slice(&[b'\\', letter as u8]),
+            Ok('\x08') => text.extend_from_slice(b"\\b"),
+            Ok('\t') => text.extend_from_slice(b"\\t"),
+            Ok('\n') => text.extend_from_slice(b"\\n"),
+            Ok('\x0c') => text.extend_from_slice(b"\\f"),
+            Ok('\r') => text.extend_from_slice(b"\\r"),
+            Ok(letter @ '\0'..' ') => escape(letter as u16, text),
+            Ok(letter @ ..'\x7f') => text.push(letter as u8),
+            Ok(letter) => text.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
+            Err(half) => escape(half.unpaired_surrogate(), text),
+        }
+    }
+    text.push(b'"');
+}
+
+/// `\u` and four digits.
+fn escape(unit: u16, text: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    text.extend_from_slice(b"\\u");
+    for shift in [12, 8, 4, 0] {
+        text.push(DIGITS[usize::from(unit >> shift & 0xf)]);
+    }
+}

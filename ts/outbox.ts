@@ -1,0 +1,215 @@
+import type { IpcError } from './errors.js';
+import { stringify } from './frames.js';
+import { giveBack, takeBuffer, type ValueBuffer } from './value-writer.js';
+
+/** Room for the length of a frame, which the addon writes; see `src/frame.rs`. */
+const HEADER_PLACE = '\n\0\0\0';
+
+/**
+ * A text longer than this is sent without waiting for the end of the tick, in UTF-16 units: the
+ * receiver can begin while the sender goes on, and V8 keeps shorter strings among its young objects.
+ */
+const BATCH_LENGTH_MAX = 48 * 1024;
+
+/** The same in bytes of a {@link ValueBuffer}, which become some 48 KiB of JSON. */
+const BATCH_BYTES_MAX = 28 * 1024;
+
+/** A longer text is not copied into a {@link ValueBuffer}, in UTF-16 units. */
+const COPIED_LENGTH_MAX = 16 * 1024;
+
+/** So many messages that somebody awaits the answer to leave together at most. */
+const AWAITED_COUNT_MAX = 32;
+
+interface Batch {
+  promise: Promise<void>;
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+function newBatch(): Batch {
+  let resolve!: () => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  return { promise, resolve, reject };
+}
+
+/**
+ * How frames reach the addon. Both return 0 when the kernel took all, else the byte count after
+ * which it has.
+ */
+export interface FrameWriter {
+  text(frames: string): number;
+  values(values: ValueBuffer): number;
+}
+
+/**
+ * Messages on their way to one connection. Those of one tick leave in one call of the addon and
+ * share one promise, which resolves when the kernel has all their bytes.
+ */
+export class Outbox {
+  readonly #writer: FrameWriter;
+  readonly #pace: ((outbox: Outbox, added: number) => void) | undefined;
+  /** Called at once when everything that was added has been offered to the kernel. */
+  onFlush: ((error: IpcError | undefined) => void) | undefined;
+  // What waits for the end of the tick: a text, or values. One of them is empty, so that messages
+  // leave in the order in which they came.
+  #text = '';
+  #values: ValueBuffer | undefined;
+  #awaited = 0;
+  #batch: Batch | undefined;
+  /** Batches that the kernel has not taken yet, each with the byte count that says it has. */
+  #waiting: { until: number; batch: Batch }[] = [];
+  #scheduled = false;
+  readonly #flush = (): void => {
+    this.#scheduled = false;
+    this.flush();
+  };
+
+  /** `pace` is told of everything that is added, in units or bytes. */
+  constructor(writer: FrameWriter, pace?: (outbox: Outbox, added: number) => void) {
+    this.#writer = writer;
+    this.#pace = pace;
+  }
+
+  /**
+   * Adds a message; the promise resolves when the kernel has its bytes.
+   *
+   * @throws {IpcError} As {@link stringify}; nothing was added.
+   */
+  send(message: unknown, maxFrameBytes: number): Promise<void> {
+    return this.#promise(this.#put(message, maxFrameBytes));
+  }
+
+  /** As {@link Outbox.send}, a message by its JSON text. */
+  sendText(text: string): Promise<void> {
+    return this.#promise(this.#putText(text));
+  }
+
+  /**
+   * Adds a message that nobody waits for. If it cannot be sent, `onFlush` tells; on a server, the
+   * addon then closes the connection, because what was to be told is lost.
+   *
+   * @throws {IpcError} As {@link stringify}; nothing was added.
+   */
+  post(message: unknown, maxFrameBytes: number): void {
+    this.#go(this.#put(message, maxFrameBytes));
+  }
+
+  /** As {@link Outbox.post}, a message by its JSON text. */
+  postText(text: string): void {
+    this.#go(this.#putText(text));
+  }
+
+  /** Adds a message to what waits. Returns how much there is more. */
+  #put(message: unknown, maxFrameBytes: number): number {
+    if (this.#text === '') {
+      this.#values ??= takeBuffer();
+      const values = this.#values;
+      const before = values.length;
+      if (values.add(message, maxFrameBytes)) return values.length - before;
+    }
+    return this.#putText(stringify(message, maxFrameBytes));
+  }
+
+  #putText(text: string): number {
+    const values = this.#values;
+    if (values !== undefined && values.length > 0) {
+      if (text.length <= COPIED_LENGTH_MAX) {
+        values.addJson(text);
+        return text.length;
+      }
+      this.flush();
+    }
+    this.#text += HEADER_PLACE + text;
+    return text.length;
+  }
+
+  /** The promise of what was just added. */
+  #promise(added: number): Promise<void> {
+    this.#batch ??= newBatch();
+    const { promise } = this.#batch;
+    this.#go(added);
+    return promise;
+  }
+
+  /** Sends what waits, now if it is much or at the end of the tick. */
+  #go(added: number): void {
+    const values = this.#values;
+    if (
+      this.#text.length > BATCH_LENGTH_MAX ||
+      (values !== undefined && values.length > BATCH_BYTES_MAX)
+    ) {
+      this.flush();
+    } else if (!this.#scheduled) {
+      this.#scheduled = true;
+      // A promise job, because test runners may replace `nextTick` and `queueMicrotask`.
+      SETTLED.then(this.#flush);
+    }
+    this.#pace?.(this, added);
+  }
+
+  /**
+   * Says that somebody awaits the answer to what was just added: of many such messages the first
+   * leave before the end of the tick, so that the peer works on them while the others are made.
+   */
+  hasten(): void {
+    if (++this.#awaited >= AWAITED_COUNT_MAX) this.flush();
+  }
+
+  /** Sends what waits in this process, at once. */
+  flush(): void {
+    const text = this.#text;
+    const values = this.#values;
+    if (text === '' && (values === undefined || values.length === 0)) return;
+    this.#awaited = 0;
+    const batch = this.#batch;
+    this.#text = '';
+    this.#values = undefined;
+    this.#batch = undefined;
+    let until: number;
+    try {
+      until =
+        text === '' && values !== undefined ? this.#writer.values(values) : this.#writer.text(text);
+    } catch (error) {
+      batch?.reject(error);
+      this.onFlush?.(error as IpcError);
+      return;
+    } finally {
+      if (values !== undefined) giveBack(values);
+    }
+    if (until === 0) batch?.resolve();
+    else if (batch !== undefined) this.#waiting.push({ until, batch });
+    this.onFlush?.(undefined);
+  }
+
+  /** The kernel has `written` bytes since the connection was made. */
+  onFlushed(written: number): void {
+    let done = 0;
+    for (const { until, batch } of this.#waiting) {
+      if (until > written) break;
+      batch.resolve();
+      done++;
+    }
+    this.#waiting.splice(0, done);
+  }
+
+  /** Resolves when everything that was added has left, or was rejected. */
+  async drained(): Promise<void> {
+    this.flush();
+    const last = this.#waiting.at(-1);
+    if (last !== undefined) await last.batch.promise.catch(() => {});
+  }
+
+  /** The connection is gone. */
+  fail(error: unknown): void {
+    this.flush();
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { batch } of waiting) batch.reject(error);
+  }
+}
+
+const SETTLED = Promise.resolve();

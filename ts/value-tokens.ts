@@ -1,0 +1,15 @@
+/** The first byte of everything in a value's notes; see `src/values/mod.rs`. */
+export enum Token {
+  Null,
+  True,
+  False,
+  Integer,
+  Double,
+  Text,
+  Units,
+  Json,
+  Array,
+  Object,
+  Dictionary,
+  Message,
+}

@@ -1,0 +1,414 @@
+import { types } from 'node:util';
+import { Token } from './value-tokens.js';
+
+// JSON values on their way to the addon, which prints them as `JSON.stringify` would: V8 takes as
+// long for one number with a fraction as for a dozen properties, the addon does not. So here a value
+// is only walked and its parts are noted, in the form of `src/values/mod.rs`.
+//
+// Whatever is not plainly walked is left to `JSON.stringify`, so that nothing here has to agree with
+// V8 about the unusual.
+
+/** Nested deeper than this, a value is left to `JSON.stringify`; so are circles. */
+const DEPTH_MAX = 64;
+
+/** A longer text is copied as it is in V8, which looks at many letters at a time. */
+const TEXT_LENGTH_MAX = 48;
+
+/** Beginnings of objects that are known; others are dictionaries, whose keys are noted each time. */
+const SHAPES_MAX = 16 * 1024;
+
+/** Keys of one shape at most; an object with more is a dictionary. */
+const SHAPE_KEYS_MAX = 256;
+
+/** An object with a longer key, or one that JSON has to escape, is a dictionary. */
+const KEY_LENGTH_MAX = 100;
+
+/** Bytes that any token takes which has no length of its own in four bytes. */
+const SHORT_TOKEN_BYTES_MAX = 64;
+
+/** Bytes of a buffer at the beginning; it doubles as needed. */
+const BUFFER_BYTES = 8 * 1024;
+
+/** A buffer does not get longer: a value that would need more is left to `JSON.stringify`. */
+const BUFFER_BYTES_MAX = 32 * 1024 * 1024;
+
+/** Bytes of all buffers that are kept for the next messages. */
+const KEPT_BYTES_MAX = 4 * 1024 * 1024;
+
+/** No token becomes more than so many times its own bytes of JSON, keys apart. */
+const JSON_BYTES_PER_BYTE = 6;
+
+/** Thrown where a value is not plainly walked. */
+const LEFT_TO_V8 = new Error('left to JSON.stringify');
+
+// A shape is the keys of an object in their order. Shapes form a tree: each has the keys of its
+// parent and one more. 0 has none.
+/** The last key. */
+const lastKeys: string[] = [''];
+const parents = new Uint16Array(SHAPES_MAX);
+/** The child that was taken last: mostly it is taken again. */
+const likelyChildren = new Uint16Array(SHAPES_MAX);
+/** All children of those shapes that have more than one. */
+const children = new Map<number, Map<string, number>>();
+const keyCounts = new Uint16Array(SHAPES_MAX);
+/** Bytes of all keys in a JSON text. */
+const keyBytesOf = new Uint32Array(SHAPES_MAX);
+/** What the addon is told of it. */
+const definitions: (Buffer | undefined)[] = [undefined];
+/** The buffer in which it has a number, and that number. */
+const holders = new Float64Array(SHAPES_MAX);
+const places = new Uint16Array(SHAPES_MAX);
+
+// The buffer that is being written. They are variables of the module and not fields, because V8
+// reads those again after every store into a buffer.
+const NOTHING: Buffer = Buffer.alloc(0);
+const NOTHING_VIEW = viewOf(NOTHING);
+let bytes = NOTHING;
+let view = NOTHING_VIEW;
+let at = 0;
+let holder = 0;
+let shapes: number[] = [];
+/** Bytes of the keys of this message in its JSON text. */
+let keyBytes = 0;
+let depth = 0;
+/** `for … in` finds no more in a plain object than `Object.keys`. */
+let arePlainKeysOwn = true;
+
+/** Counts the buffers and their lives. */
+let lives = 0;
+/** Counts the writings, so that one knows whether another one came between. */
+let opens = 0;
+
+/** Messages that wait to be handed to the addon, one behind the other. */
+export class ValueBuffer {
+  bytes: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  /** Bytes of the messages. */
+  length = 0;
+  #view = viewOf(this.bytes);
+  #holder = ++lives;
+  #shapes: number[] = [];
+
+  /**
+   * Adds a message. False if it is to be left to `JSON.stringify`, also because its JSON text may be
+   * longer than `jsonBytesMax`.
+   */
+  add(message: unknown, jsonBytesMax: number): boolean {
+    if (typeof message !== 'object' || message === null) return false;
+    const own = this.#open();
+    let isWhole = false;
+    try {
+      bytes[at++] = Token.Message;
+      writeValue(message);
+      isWhole = (at - this.length) * JSON_BYTES_PER_BYTE + keyBytes <= jsonBytesMax;
+    } catch {
+      // Be it a getter that throws or too little memory: it happens to JSON.stringify again.
+    }
+    return this.#close(own, isWhole);
+  }
+
+  /** Adds a message by its JSON text. */
+  addJson(json: string): void {
+    const own = this.#open();
+    bytes[at++] = Token.Message;
+    writeJson(json);
+    this.#close(own, true);
+  }
+
+  /** Hands the messages to the addon: `length` bytes, and behind them up to `end` their shapes. */
+  handTo<Result>(take: (bytes: Uint8Array, length: number, end: number) => Result): Result {
+    this.#open();
+    for (const shape of shapes) {
+      definitions[shape] ??= define(shape);
+      const definition = definitions[shape] as Buffer;
+      reserve(definition.length);
+      bytes.set(definition, at);
+      at += definition.length;
+    }
+    const end = at;
+    this.bytes = bytes;
+    this.#view = view;
+    detach();
+    return take(this.bytes, this.length, end);
+  }
+
+  /** Empties it. */
+  clear(): void {
+    opens++;
+    this.length = 0;
+    this.#holder = ++lives;
+    this.#shapes.length = 0;
+  }
+
+  #open(): number {
+    bytes = this.bytes;
+    view = this.#view;
+    at = this.length;
+    holder = this.#holder;
+    shapes = this.#shapes;
+    keyBytes = 0;
+    depth = 0;
+    arePlainKeysOwn = true;
+    for (const _ in Object.prototype) arePlainKeysOwn = false;
+    reserve(SHORT_TOKEN_BYTES_MAX);
+    return ++opens;
+  }
+
+  #close(own: number, isWhole: boolean): boolean {
+    // A getter of the message may have sent another one meanwhile.
+    const isAdded = isWhole && own === opens;
+    if (isAdded) {
+      this.bytes = bytes;
+      this.#view = view;
+      this.length = at;
+    }
+    detach();
+    return isAdded;
+  }
+}
+
+/** Whoever was interrupted goes on writing in vain. */
+function detach(): void {
+  bytes = NOTHING;
+  view = NOTHING_VIEW;
+  at = 0;
+  holder = -1;
+  shapes = [];
+}
+
+const kept: ValueBuffer[] = [];
+let keptBytes = 0;
+
+/** An empty buffer. */
+export function takeBuffer(): ValueBuffer {
+  const buffer = kept.pop();
+  if (buffer === undefined) return new ValueBuffer();
+  keptBytes -= buffer.bytes.length;
+  return buffer;
+}
+
+/** Gives a buffer back that is no longer used. */
+export function giveBack(buffer: ValueBuffer): void {
+  buffer.clear();
+  if (keptBytes + buffer.bytes.length > KEPT_BYTES_MAX) return;
+  keptBytes += buffer.bytes.length;
+  kept.push(buffer);
+}
+
+function viewOf(buffer: Buffer): DataView {
+  return new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+}
+
+/** Makes room for `more` bytes. */
+function reserve(more: number): void {
+  if (at + more <= bytes.length) return;
+  if (at + more > BUFFER_BYTES_MAX) throw LEFT_TO_V8;
+  const longer = Buffer.allocUnsafeSlow(
+    Math.min(BUFFER_BYTES_MAX, Math.max(2 * bytes.length, at + more)),
+  );
+  bytes.copy(longer, 0, 0, at);
+  bytes = longer;
+  view = viewOf(longer);
+}
+
+function writeValue(value: unknown): void {
+  if (at + SHORT_TOKEN_BYTES_MAX > bytes.length) reserve(SHORT_TOKEN_BYTES_MAX);
+  if (typeof value === 'number') {
+    const integer = value | 0;
+    if (integer === value) {
+      bytes[at] = Token.Integer;
+      view.setInt32(at + 1, integer, true);
+      at += 5;
+    } else {
+      bytes[at] = Token.Double;
+      view.setFloat64(at + 1, value, true);
+      at += 9;
+    }
+  } else if (typeof value === 'string') {
+    writeText(value);
+  } else if (value === null) {
+    bytes[at++] = Token.Null;
+  } else if (typeof value === 'object') {
+    writeObject(value);
+  } else if (value === true) {
+    bytes[at++] = Token.True;
+  } else if (value === false) {
+    bytes[at++] = Token.False;
+  } else if (typeof value === 'bigint') {
+    throw LEFT_TO_V8;
+  } else {
+    // In an array, what JSON has no form for is null; in an object it was left out.
+    bytes[at++] = Token.Null;
+  }
+}
+
+function writeText(value: string): void {
+  const { length } = value;
+  if (length > TEXT_LENGTH_MAX) {
+    writeUnits(value);
+    return;
+  }
+  const begin = at + 2;
+  for (let index = 0; index < length; index++) {
+    const unit = value.charCodeAt(index);
+    if (IS_PLAIN[unit] !== 1) {
+      writeUnits(value);
+      return;
+    }
+    bytes[begin + index] = unit;
+  }
+  bytes[at] = Token.Text;
+  bytes[at + 1] = length;
+  at = begin + length;
+}
+
+/** Units that stand for themselves in a JSON text and are one byte long: 1, else 0 or nothing. */
+const IS_PLAIN = new Uint8Array(128);
+IS_PLAIN.fill(1, 0x20, 0x7f);
+IS_PLAIN[0x22] = 0;
+IS_PLAIN[0x5c] = 0;
+
+function writeUnits(value: string): void {
+  const { length } = value;
+  const begin = at + 5;
+  reserve(5 + 2 * length);
+  if (length > TEXT_LENGTH_MAX) {
+    bytes.write(value, begin, 'utf16le');
+  } else {
+    for (let index = 0; index < length; index++) {
+      view.setUint16(begin + 2 * index, value.charCodeAt(index), true);
+    }
+  }
+  bytes[at] = Token.Units;
+  view.setUint32(at + 1, length, true);
+  at = begin + 2 * length;
+}
+
+function writeJson(json: string): void {
+  reserve(5 + 3 * json.length);
+  const count = bytes.write(json, at + 5);
+  bytes[at] = Token.Json;
+  view.setUint32(at + 1, count, true);
+  at += 5 + count;
+}
+
+function writeObject(object: object): void {
+  if (++depth > DEPTH_MAX) throw LEFT_TO_V8;
+  // An inherited one counts too. That of dates is known to do nothing else; another one might, and
+  // must not run twice.
+  const { toJSON } = object as { toJSON?: unknown };
+  if (toJSON !== undefined) {
+    if (toJSON !== Date.prototype.toJSON || !types.isDate(object)) throw LEFT_TO_V8;
+    writeValue(object.toJSON());
+  } else if (Array.isArray(object)) {
+    const { length } = object;
+    bytes[at] = Token.Array;
+    view.setUint32(at + 1, length, true);
+    at += 5;
+    for (let index = 0; index < length; index++) writeValue(object[index]);
+  } else if (arePlainKeysOwn && Object.getPrototypeOf(object) === Object.prototype) {
+    writePlain(object as Record<string, unknown>);
+  } else {
+    writeDictionary(object as Record<string, unknown>);
+  }
+  depth--;
+}
+
+function writePlain(object: Record<string, unknown>): void {
+  const begin = at;
+  at += 3;
+  let shape = 0;
+  for (const key in object) {
+    const value = object[key];
+    if (value === undefined || typeof value === 'function' || typeof value === 'symbol') continue;
+    const likely = likelyChildren[shape] as number;
+    if (lastKeys[likely] === key && likely !== 0) {
+      shape = likely;
+    } else {
+      shape = childOf(shape, key);
+      if (shape === 0) {
+        at = begin;
+        writeDictionary(object);
+        return;
+      }
+    }
+    writeValue(value);
+  }
+  keyBytes += keyBytesOf[shape] as number;
+  if (holders[shape] !== holder) {
+    if (shapes.length === SHAPES_MAX) throw LEFT_TO_V8;
+    holders[shape] = holder;
+    places[shape] = shapes.push(shape) - 1;
+  }
+  const place = places[shape] as number;
+  bytes[begin] = Token.Object;
+  bytes[begin + 1] = place;
+  bytes[begin + 2] = place >> 8;
+}
+
+/** An object with keys that need not come again. */
+function writeDictionary(object: Record<string, unknown>): void {
+  if (Object.getPrototypeOf(object) !== Object.prototype && isSpecial(object)) throw LEFT_TO_V8;
+  const begin = at;
+  let count = 0;
+  at += 5;
+  for (const key of Object.keys(object)) {
+    const value = object[key];
+    if (value === undefined || typeof value === 'function' || typeof value === 'symbol') continue;
+    if (at + SHORT_TOKEN_BYTES_MAX > bytes.length) reserve(SHORT_TOKEN_BYTES_MAX);
+    writeText(key);
+    writeValue(value);
+    count++;
+  }
+  bytes[begin] = Token.Dictionary;
+  view.setUint32(begin + 1, count, true);
+}
+
+/** Whether `JSON.stringify` makes something else of it than its properties, or it has very many. */
+function isSpecial(object: object): boolean {
+  const { isRawJSON } = JSON as { isRawJSON?: (value: unknown) => boolean };
+  return (
+    types.isBoxedPrimitive(object) || ArrayBuffer.isView(object) || isRawJSON?.(object) === true
+  );
+}
+
+/** The shape with one key more; 0 if there is to be none. */
+function childOf(shape: number, key: string): number {
+  const siblings = children.get(shape);
+  let child = siblings === undefined ? 0 : (siblings.get(key) ?? 0);
+  if (child === 0) {
+    const count = (keyCounts[shape] as number) + 1;
+    if (count > SHAPE_KEYS_MAX || lastKeys.length === SHAPES_MAX || !isPlainKey(key)) return 0;
+    child = lastKeys.push(key) - 1;
+    definitions.push(undefined);
+    parents[child] = shape;
+    keyCounts[child] = count;
+    keyBytesOf[child] = (keyBytesOf[shape] as number) + key.length + '"":,'.length;
+    if (siblings === undefined) children.set(shape, new Map([[key, child]]));
+    else siblings.set(key, child);
+  }
+  likelyChildren[shape] = child;
+  return child;
+}
+
+function isPlainKey(key: string): boolean {
+  if (key.length > KEY_LENGTH_MAX) return false;
+  for (let index = 0; index < key.length; index++) {
+    if (IS_PLAIN[key.charCodeAt(index)] !== 1) return false;
+  }
+  return true;
+}
+
+/** How many keys there are, and of each its length and itself as it stands in a JSON text. */
+function define(shape: number): Buffer {
+  const keys: string[] = [];
+  for (let each = shape; each !== 0; each = parents[each] as number) {
+    keys.unshift(`"${lastKeys[each]}":`);
+  }
+  const definition = Buffer.alloc(2 + (keyBytesOf[shape] as number));
+  let end = definition.writeUInt16LE(keys.length);
+  for (const key of keys) {
+    end = definition.writeUInt8(key.length, end);
+    end += definition.write(key, end, 'latin1');
+  }
+  return definition.subarray(0, end);
+}
