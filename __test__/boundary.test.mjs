@@ -1,5 +1,5 @@
 // The binding and the face keep the kinds of events in one order each; nothing but this compares
-// them, and a slip would send every event to the wrong listener.
+// them, and a slip would send every event to the wrong listener. So with the tokens of values.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
@@ -41,4 +41,11 @@ test('the face steps over as many elements as the binding writes', () => {
     steps,
     core.map(({ name, elements }) => [name, elements - 1]),
   );
+});
+
+test('the tokens of values stand in the same order on both sides', () => {
+  const names = (text) => [...text.matchAll(/^\s+(\w+),/gm)].map(([, name]) => name);
+  const tokens = names(body(read('src/values/mod.rs'), 'enum Token {'));
+  assert.ok(tokens.length > 10);
+  assert.deepEqual(names(body(read('ts/value-tokens.ts'), 'enum Token {')), tokens);
 });

@@ -3,8 +3,8 @@ import { MARK } from './acknowledgements.js';
 import { pace } from './burst.js';
 import { Emitter } from './emitter.js';
 import { abortReason, DeliveryError, fromNative, IpcError, invalidArgument } from './errors.js';
-import { attach, detach, type Endpoint, KeepAlive, nativeHub, separator } from './event-loop.js';
-import { MalformedFrame, parseBatch, stringify, withId } from './frames.js';
+import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
+import { MalformedFrame, stringify, withId } from './frames.js';
 import { limits } from './limits.js';
 import type { NativeClientOptions, NativeHub } from './native.js';
 import { DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
@@ -581,10 +581,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     },
     onFlushed: (written) => this.#outbox?.onFlushed(written),
     onBadFrame: (_connection, code, message) => this.tell('error', new IpcError(code, message)),
-    onFrames: (frames, runs) => {
-      let total = 0;
-      for (let at = 1; at < runs.length; at += 3) total += runs[at] as number;
-      const messages = parseBatch(frames, total, separator());
+    onFrames: (messages, runs) => {
       // Of the connection that they came on, whatever a listener does to it meanwhile: what is left
       // of the batch after a disconnect() is no more for listeners than it was before.
       const acks = this.#acks;

@@ -1,9 +1,14 @@
+import { parseFrame } from './frames.js';
 import { addon, EventKind, type NativeHub } from './native.js';
+import { addShapes, forgetShapes, readMessages } from './value-reader.js';
 
 /** An endpoint that events are addressed to. Each method takes what its event carries. */
 export interface Endpoint {
-  /** `runs`: connection, count, number of the first if they are marked, else 0; and so on. */
-  onFrames?(text: string, runs: number[]): void;
+  /**
+   * `messages` of all runs. `runs`: connection, count, number of the first if they are marked, else 0;
+   * and so on.
+   */
+  onFrames?(messages: unknown[], runs: number[]): void;
   onBadFrame?(
     connection: number,
     code: string,
@@ -35,7 +40,6 @@ export interface Endpoint {
  * it, so that neither descriptors nor the memory of a test file's realm outlive their use.
  */
 let hub: NativeHub | undefined;
-let hubSeparator = 0;
 const endpoints = new Map<number, Endpoint>();
 let holders = 0;
 
@@ -43,17 +47,12 @@ let holders = 0;
 export function nativeHub(): NativeHub {
   if (hub === undefined) {
     hub = new addon.NativeHub(dispatch);
-    hubSeparator = hub.separator;
+    forgetShapes();
     // `process.exit()` skips the hooks in which the addon would remove its socket files.
     process.once('exit', releasePaths);
     SETTLED.then(closeIfIdle);
   }
   return hub;
-}
-
-/** The number between the frames of a batch. */
-export function separator(): number {
-  return hubSeparator;
 }
 
 function releasePaths(): void {
@@ -119,6 +118,7 @@ export class KeepAlive {
 
 /** Runs everything even if a listener throws; the first such error goes on to the process. */
 function dispatch(events: unknown[]): void {
+  readFrames(events);
   let failed = false;
   let failure: unknown;
   for (let at = 0; at < events.length; ) {
@@ -133,6 +133,30 @@ function dispatch(events: unknown[]): void {
   if (failed) throw failure;
 }
 
+/**
+ * Puts the messages of all frames in the place of their buffers. Before anything else runs, which
+ * may run the event loop in turn: the addon uses its buffer again then.
+ */
+function readFrames(events: unknown[]): void {
+  // biome-ignore lint/suspicious/noExplicitAny: the addon and this table agree on the types.
+  const a = events as any[];
+  for (let at = 0; at < a.length; ) {
+    const kind = a[at] as EventKind;
+    const first = at + 2;
+    if (kind === EventKind.Shapes) {
+      addShapes(a[first], a[first + 1], a[first + 2]);
+    } else if (kind === EventKind.ShapesForgotten) {
+      forgetShapes();
+    } else if (kind === EventKind.Frames) {
+      const runs: number[] = a[first + 3];
+      let count = 0;
+      for (let run = 1; run < runs.length; run += 3) count += runs[run] as number;
+      a[first] = readMessages(a[first], a[first + 1], count, parseFrame);
+    }
+    at = first + ARGUMENTS[kind];
+  }
+}
+
 /** Where the event after the current one begins. */
 let resumeAt = 0;
 
@@ -145,8 +169,11 @@ function one(events: unknown[], at: number): number {
   // biome-ignore lint/suspicious/noExplicitAny: the addon and this table agree on the types.
   const a = events as any[];
   switch (kind) {
+    case EventKind.Shapes:
+    case EventKind.ShapesForgotten:
+      break;
     case EventKind.Frames:
-      endpoint?.onFrames?.(a[first], a[first + 1]);
+      endpoint?.onFrames?.(a[first], a[first + 3]);
       break;
     case EventKind.BadFrame:
       endpoint?.onBadFrame?.(a[first], a[first + 1], a[first + 2], a[first + 3], a[first + 4]);
@@ -193,7 +220,9 @@ function one(events: unknown[], at: number): number {
 
 /** Elements of each event behind its kind and its endpoint. */
 const ARGUMENTS: Record<EventKind, number> = {
-  [EventKind.Frames]: 2,
+  [EventKind.Shapes]: 3,
+  [EventKind.ShapesForgotten]: 0,
+  [EventKind.Frames]: 4,
   [EventKind.BadFrame]: 5,
   [EventKind.Connected]: 0,
   [EventKind.ConnectFailed]: 2,

@@ -59,39 +59,13 @@ export class MalformedFrame {
   constructor(readonly error: IpcError) {}
 }
 
-/**
- * The messages of a batch, in order; a {@link MalformedFrame} stands for what is not JSON. See
- * `src/socket/batch.rs` for the form of `text`.
- */
-export function parseBatch(text: string, count: number, separator: number): unknown[] {
-  let parsed: unknown[] | undefined;
+/** The message of a frame that is read by itself; a {@link MalformedFrame} if it is not JSON. */
+export function parseFrame(json: string): unknown {
   try {
-    parsed = JSON.parse(text) as unknown[];
-  } catch {
-    // At least one frame is to blame; the others must not suffer.
+    return JSON.parse(json);
+  } catch (error) {
+    return new MalformedFrame(malformed((error as Error)?.message, error));
   }
-  if (parsed !== undefined && parsed.length === 2 * count - 1) {
-    let at = 1;
-    while (at < parsed.length && parsed[at] === separator) at += 2;
-    if (at > parsed.length - 1) {
-      if (count === 1) return parsed;
-      const messages = new Array<unknown>(count);
-      for (let index = 0; index < count; index++) messages[index] = parsed[2 * index];
-      return messages;
-    }
-  }
-  const frames = text.slice(1, -1).split(`,${separator},`);
-  if (frames.length !== count) {
-    // A peer guessed the separator: nothing in this batch can be told apart.
-    return new Array<unknown>(count).fill(new MalformedFrame(malformed('it imitates a batch')));
-  }
-  return frames.map((frame) => {
-    try {
-      return JSON.parse(frame);
-    } catch (error) {
-      return new MalformedFrame(malformed((error as Error)?.message, error));
-    }
-  });
 }
 
 function malformed(why: string, cause?: unknown): IpcError {

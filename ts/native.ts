@@ -7,6 +7,8 @@ import { IpcError } from './errors.js';
 
 /** First element of each event in the dispatcher's array; see `Kind` in `src/binding/hub.rs`. */
 export enum EventKind {
+  Shapes,
+  ShapesForgotten,
   Frames,
   BadFrame,
   Connected,
@@ -89,7 +91,6 @@ export interface NativeClientStats {
 }
 
 export interface NativeHub {
-  readonly separator: number;
   setKeepAlive(alive: boolean): void;
   listen(options: NativeServerOptions): number;
   stop(server: number, deadlineMs: number): void;

@@ -2,9 +2,9 @@ import { Acknowledgements, refusalCodeOf } from './acknowledgements.js';
 import { dialectOfInstalledZod } from './dialect.js';
 import { Emitter } from './emitter.js';
 import { fromNative, IpcError, invalidArgument, messageOf } from './errors.js';
-import { attach, detach, type Endpoint, KeepAlive, nativeHub, separator } from './event-loop.js';
+import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
 import { Fifo } from './fifo.js';
-import { MalformedFrame, parseBatch } from './frames.js';
+import { MalformedFrame } from './frames.js';
 import { limits } from './limits.js';
 import type { NativeServerOptions, NativeServerStats } from './native.js';
 import { callable, DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
@@ -420,10 +420,7 @@ class Run implements Endpoint {
     this.#onStopped?.();
   }
 
-  onFrames(frames: string, runs: number[]): void {
-    let total = 0;
-    for (let at = 1; at < runs.length; at += 3) total += runs[at] as number;
-    const messages = parseBatch(frames, total, separator());
+  onFrames(messages: unknown[], runs: number[]): void {
     let next = 0;
     for (let at = 0; at < runs.length; at += 3) {
       const connection = this.#connections.get(runs[at] as number);

@@ -7,6 +7,8 @@ export enum Token {
   Double,
   Text,
   Units,
+  Ascii,
+  Latin1,
   Json,
   Array,
   Object,

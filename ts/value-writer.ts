@@ -81,12 +81,17 @@ let opens = 0;
 
 /** Messages that wait to be handed to the addon, one behind the other. */
 export class ValueBuffer {
-  bytes: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  #bytes: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
   /** Bytes of the messages. */
   length = 0;
-  #view = viewOf(this.bytes);
+  #view = viewOf(this.#bytes);
   #holder = ++lives;
   #shapes: number[] = [];
+
+  /** Bytes of memory that it takes. */
+  get capacity(): number {
+    return this.#bytes.length;
+  }
 
   /**
    * Adds a message. False if it is to be left to `JSON.stringify`, also because its JSON text may be
@@ -125,10 +130,10 @@ export class ValueBuffer {
       at += definition.length;
     }
     const end = at;
-    this.bytes = bytes;
+    this.#bytes = bytes;
     this.#view = view;
     detach();
-    return take(this.bytes, this.length, end);
+    return take(this.#bytes, this.length, end);
   }
 
   /** Empties it. */
@@ -140,7 +145,7 @@ export class ValueBuffer {
   }
 
   #open(): number {
-    bytes = this.bytes;
+    bytes = this.#bytes;
     view = this.#view;
     at = this.length;
     holder = this.#holder;
@@ -157,7 +162,7 @@ export class ValueBuffer {
     // A getter of the message may have sent another one meanwhile.
     const isAdded = isWhole && own === opens;
     if (isAdded) {
-      this.bytes = bytes;
+      this.#bytes = bytes;
       this.#view = view;
       this.length = at;
     }
@@ -182,15 +187,15 @@ let keptBytes = 0;
 export function takeBuffer(): ValueBuffer {
   const buffer = kept.pop();
   if (buffer === undefined) return new ValueBuffer();
-  keptBytes -= buffer.bytes.length;
+  keptBytes -= buffer.capacity;
   return buffer;
 }
 
 /** Gives a buffer back that is no longer used. */
 export function giveBack(buffer: ValueBuffer): void {
   buffer.clear();
-  if (keptBytes + buffer.bytes.length > KEPT_BYTES_MAX) return;
-  keptBytes += buffer.bytes.length;
+  if (keptBytes + buffer.capacity > KEPT_BYTES_MAX) return;
+  keptBytes += buffer.capacity;
   kept.push(buffer);
 }
 

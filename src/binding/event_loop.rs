@@ -19,6 +19,7 @@ use napi::sys;
 
 use super::errors::{Result, exception};
 use super::hub;
+use super::inbox::Inbox;
 use super::sources::Sources;
 use super::text::check;
 use crate::error::{Code, Error};
@@ -74,6 +75,7 @@ pub struct EventLoop {
     open_handles: Cell<u8>,
     armed: Cell<Option<Instant>>,
     dispatch: Cell<sys::napi_ref>,
+    inbox: RefCell<Inbox>,
     cleanup: Cell<sys::napi_async_cleanup_hook_handle>,
     /// What this environment listens to besides sockets.
     sources: RefCell<Sources>,
@@ -103,6 +105,7 @@ impl EventLoop {
             open_handles: Cell::new(0),
             armed: Cell::new(None),
             dispatch: Cell::new(reference),
+            inbox: RefCell::new(Inbox::new()),
             cleanup: Cell::new(ptr::null_mut()),
             sources: RefCell::default(),
         });
@@ -213,7 +216,7 @@ impl EventLoop {
             core.poll_likely(&mut events);
         }
         if !events.is_empty() {
-            self.call(|env| hub::encode(env, events, Vec::new()));
+            self.call(|env, inbox| hub::encode(env, inbox, events, Vec::new()));
         }
         self.turn();
     }
@@ -240,13 +243,15 @@ impl EventLoop {
         if events.is_empty() && told.is_empty() {
             return;
         }
-        self.call(|env| hub::encode(env, events, told));
+        self.call(|env, inbox| hub::encode(env, inbox, events, told));
     }
 
     /// Calls the dispatcher with an array, as the outermost frame: promises and
     /// `process.nextTick` are served before this returns.
-    fn call(&self, argument: impl FnOnce(sys::napi_env) -> Result<sys::napi_value>) {
+    fn call(&self, argument: impl FnOnce(sys::napi_env, &mut Inbox) -> Result<sys::napi_value>) {
         let env = self.env;
+        // The dispatcher reads all of it before anything else runs.
+        self.inbox.borrow_mut().clear();
         let mut scope = ptr::null_mut();
         // SAFETY: this runs on the environment's thread from its event loop; the scope bounds
         // every handle made here; a failing call leaves its result untouched and is checked.
@@ -261,7 +266,8 @@ impl EventLoop {
                     == sys::Status::napi_ok;
             // It fails when the environment is ending: nobody is left to be told. No text is too
             // long for it, see `limits::TEXT_BYTES_MAX`.
-            if ready && let Ok(argument) = argument(env) {
+            let argument = ready.then(|| argument(env, &mut self.inbox.borrow_mut()));
+            if let Some(Ok(argument)) = argument {
                 let mut result = ptr::null_mut();
                 let status = sys::napi_make_callback(
                     env,
@@ -300,6 +306,7 @@ impl EventLoop {
             uv_close(poll, Some(on_closed));
             uv_close(timer, Some(on_closed));
             sys::napi_delete_reference(self.env, self.dispatch.get());
+            self.inbox.borrow_mut().close(self.env);
         }
         // Only after libuv has let go of the reactor's descriptor.
         drop(core);

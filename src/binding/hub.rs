@@ -9,6 +9,7 @@ use napi_derive::napi;
 
 use super::errors::{self, exception};
 use super::event_loop::EventLoop;
+use super::inbox::Inbox;
 use super::queue::{self, NativeDialect};
 use super::sources::Told;
 use super::text::{check, read_utf8, write_utf8};
@@ -21,10 +22,15 @@ use crate::validate::Dialect;
 use crate::values::{self, Malformed};
 
 /// The first element of each event in the array that the dispatcher receives, with the elements
-/// that follow it. `ts/native.ts` has the same names in the same order.
+/// that follow it. `ts/native.ts` has the same names in the same order. Bytes are a buffer, and where
+/// they begin and end in it.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// owner, text, [connection, count, number of the first marked frame or 0, …]
+    /// nobody, buffer, begin, end
+    Shapes,
+    /// nobody
+    ShapesForgotten,
+    /// owner, buffer, begin, end, [connection, count, number of the first marked frame or 0, …]
     Frames,
     /// owner, connection, code, message, id as JSON or null, number among the marked frames or 0
     BadFrame,
@@ -155,12 +161,6 @@ impl NativeHub {
             event_loop,
             scratch: Vec::new(),
         })
-    }
-
-    /// The number between the frames of a batch.
-    #[napi(getter, catch_unwind)]
-    pub fn separator(&self) -> errors::Result<u32> {
-        self.event_loop.with_hub(|hub| hub.separator().value())
     }
 
     /// Whether the environment's event loop has something to live for.
@@ -375,18 +375,24 @@ const SCRATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Builds the array for the dispatcher: the events one after the other, flat.
 pub fn encode(
     env: sys::napi_env,
+    inbox: &mut Inbox,
     events: Vec<Event>,
     told: Vec<Told>,
 ) -> errors::Result<sys::napi_value> {
     let mut list = List::new(env)?;
     for event in events {
         match event {
+            Event::Shapes { definitions } => {
+                list.begin(Kind::Shapes, None)?;
+                list.bytes(inbox, &definitions)?;
+            }
+            Event::ShapesForgotten => list.begin(Kind::ShapesForgotten, None)?,
             Event::Frames {
                 owner,
-                frames: Frames { text, ascii, runs },
+                frames: Frames { notes, runs },
             } => {
                 list.begin(Kind::Frames, owner)?;
-                list.push(write_utf8(env, &text, ascii)?)?;
+                list.bytes(inbox, &notes)?;
                 let mut flat = List::new(env)?;
                 for run in runs {
                     flat.number(run.connection.to_number())?;
@@ -523,6 +529,14 @@ impl List {
         Ok(())
     }
 
+    /// The buffer that has `bytes`, and where they begin and end in it.
+    fn bytes(&mut self, inbox: &mut Inbox, bytes: &[u8]) -> errors::Result<()> {
+        let (buffer, begin) = inbox.put(self.env, bytes)?;
+        self.push(buffer)?;
+        self.number(begin as f64)?;
+        self.number((begin + bytes.len()) as f64)
+    }
+
     fn number(&mut self, number: f64) -> errors::Result<()> {
         let mut value = std::ptr::null_mut();
         let whole = number as i32;
@@ -538,9 +552,9 @@ impl List {
         self.push(value)
     }
 
-    fn begin(&mut self, kind: Kind, owner: Key) -> errors::Result<()> {
+    fn begin(&mut self, kind: Kind, owner: impl Into<Option<Key>>) -> errors::Result<()> {
         self.number(f64::from(kind as u8))?;
-        self.number(owner.to_number())
+        self.number(owner.into().map_or(0.0, Key::to_number))
     }
 
     /// Code and message, or twice null.

@@ -13,6 +13,7 @@ mod delivery;
 mod errors;
 mod event_loop;
 mod hub;
+mod inbox;
 mod queue;
 mod runtime;
 mod sources;

@@ -476,10 +476,11 @@ impl Hub {
                 continue;
             }
             match check_text(frame) {
-                Ok(ascii) => {
-                    let batch = Batch::of(&mut self.batches, key, self.separator);
-                    if let Some(frames) = batch.push(key, frame, ascii, is_control.into()) {
-                        self.events.push(Event::Frames { owner: key, frames });
+                Ok(()) => {
+                    let batch = Batch::of(&mut self.batches, key);
+                    let number = is_control.into();
+                    if let Some(frames) = batch.push(&mut self.scanner, key, frame, number) {
+                        self.push_frames(key, frames);
                     }
                 }
                 Err(error) => {

@@ -21,7 +21,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 pub use backoff::Backoff;
-pub use batch::{Frames, Run, Separator};
+pub use batch::{Frames, Run};
 pub use client::{ClientOptions, ClientStats};
 pub use link::Progress;
 pub use path::{PATH_BYTES_MAX, PeerCredentials};
@@ -31,6 +31,7 @@ use crate::error::{Code, Error, Result};
 use crate::frame;
 use crate::limits;
 use crate::reactor::{Key, KeyMap, KeySet, Reactor, Signal};
+use crate::values::Scanner;
 use batch::Batch;
 use client::Client;
 use link::Link;
@@ -40,6 +41,14 @@ use server::Server;
 /// What happened to an endpoint.
 #[derive(Debug)]
 pub enum Event {
+    /// Shapes of objects in the frames that follow; their numbers follow on those before. See
+    /// [`crate::values`].
+    Shapes {
+        /// Their definitions.
+        definitions: Vec<u8>,
+    },
+    /// The numbers of shapes begin anew.
+    ShapesForgotten,
     /// Frames arrived at a client or server.
     Frames {
         /// The client or server.
@@ -153,11 +162,12 @@ enum Until {
 /// Every socket endpoint of one event loop. See the module.
 pub struct Hub {
     reactor: Reactor,
-    separator: Separator,
     servers: KeyMap<Server>,
     peers: KeyMap<Peer>,
     clients: KeyMap<Client>,
     batches: KeyMap<Batch>,
+    /// Takes received messages apart.
+    scanner: Scanner,
     /// Connections that have more to do than their last turn allowed.
     again: VecDeque<Key>,
     in_again: KeySet,
@@ -182,7 +192,7 @@ impl Hub {
         let reactor = Reactor::new().map_err(|error| Error::system("epoll_create", None, error))?;
         Ok(Hub {
             reactor,
-            separator: Separator::random(),
+            scanner: Scanner::default(),
             servers: KeyMap::default(),
             peers: KeyMap::default(),
             clients: KeyMap::default(),
@@ -197,11 +207,6 @@ impl Hub {
             events: Vec::new(),
             ended_servers: Vec::new(),
         })
-    }
-
-    /// The number between the frames of a batch.
-    pub fn separator(&self) -> Separator {
-        self.separator
     }
 
     /// The reactor, for sources that are not sockets. Their signals come out of [`Hub::poll`] as
@@ -466,19 +471,31 @@ impl Hub {
     /// Moves a batch to the events, so that what follows is told after the frames before it.
     fn hand_over(&mut self, owner: Key) {
         if let Some(frames) = self.batches.get_mut(&owner).and_then(Batch::take) {
-            self.events.push(Event::Frames { owner, frames });
+            self.push_frames(owner, frames);
         }
     }
 
     fn hand_over_batches(&mut self) {
-        for (owner, batch) in &mut self.batches {
+        let mut batches = std::mem::take(&mut self.batches);
+        for (owner, batch) in &mut batches {
             if let Some(frames) = batch.take() {
-                self.events.push(Event::Frames {
-                    owner: *owner,
-                    frames,
-                });
+                self.push_frames(*owner, frames);
             }
         }
+        self.batches = batches;
+        // No notes are left that know the shapes by their numbers.
+        if self.scanner.is_full() {
+            self.scanner = Scanner::default();
+            self.events.push(Event::ShapesForgotten);
+        }
+    }
+
+    fn push_frames(&mut self, owner: Key, frames: Frames) {
+        let definitions = self.scanner.take_definitions();
+        if !definitions.is_empty() {
+            self.events.push(Event::Shapes { definitions });
+        }
+        self.events.push(Event::Frames { owner, frames });
     }
 
     fn push_event(&mut self, owner: Key, event: Event) {
@@ -505,8 +522,8 @@ impl AsRawFd for Hub {
     }
 }
 
-/// Checks that a frame is UTF-8 and not nested beyond reason, and tells whether it is ASCII.
-fn check_text(frame: &[u8]) -> Result<bool> {
+/// Checks that a frame is UTF-8 and not nested beyond reason.
+fn check_text(frame: &[u8]) -> Result<()> {
     if frame::nests_deeper_than(frame, limits::NESTING_MAX) {
         return Err(Error::rule(
             Code::MalformedFrame,
@@ -523,17 +540,14 @@ fn check_text(frame: &[u8]) -> Result<bool> {
                 "A frame is empty, it holds no JSON value",
             ));
         }
-        return Ok(true);
+        return Ok(());
     }
-    match std::str::from_utf8(frame) {
-        Ok(_) => Ok(false),
-        Err(error) => Err(Error::rule(
+    // It looks at many bytes at a time.
+    match encoding_rs::Encoding::utf8_valid_up_to(frame) {
+        all if all == frame.len() => Ok(()),
+        valid => Err(Error::rule(
             Code::MalformedFrame,
-            format!(
-                "A frame is not UTF-8: byte {} of {}",
-                error.valid_up_to(),
-                frame.len()
-            ),
+            format!("A frame is not UTF-8: byte {valid} of {}", frame.len()),
         )),
     }
 }

@@ -239,7 +239,6 @@ impl Hub {
                 return Ok(true);
             };
             server.stats.frames_received += 1;
-            let separator = self.separator;
             let mut number = 0;
             if frame::is_marked(frame) {
                 debug_assert_ne!(peer.greeting, Greeting::NotDue);
@@ -252,10 +251,10 @@ impl Hub {
             peer.is_served = true;
             peer.share = peer.share.map(|share| share - 1);
             match judge(frame, server.options.validate) {
-                Ok(ascii) => {
-                    let batch = Batch::of(&mut self.batches, owner, separator);
-                    if let Some(frames) = batch.push(key, frame, ascii, number) {
-                        self.events.push(Event::Frames { owner, frames });
+                Ok(()) => {
+                    let batch = Batch::of(&mut self.batches, owner);
+                    if let Some(frames) = batch.push(&mut self.scanner, key, frame, number) {
+                        self.push_frames(owner, frames);
                     }
                 }
                 Err((error, id)) => {
@@ -412,18 +411,18 @@ impl Hub {
     }
 }
 
-/// Whether a frame may be handed over, and if so whether it is ASCII. A refusal carries the `id`
+/// Whether a frame may be handed over. A refusal carries the `id`
 /// of a message that is JSON but breaks the rules.
 fn judge(
     frame: &[u8],
     dialect: Option<Dialect>,
-) -> std::result::Result<bool, (Error, Option<String>)> {
-    let ascii = check_text(frame).map_err(|error| (error, None))?;
+) -> std::result::Result<(), (Error, Option<String>)> {
+    check_text(frame).map_err(|error| (error, None))?;
     let Some(dialect) = dialect else {
-        return Ok(ascii);
+        return Ok(());
     };
     match validate::validate_json(&QUEUE_MESSAGE, frame, dialect) {
-        Ok(()) => Ok(ascii),
+        Ok(()) => Ok(()),
         Err(Refusal::NotJson(why)) => {
             let error = Error::rule(Code::MalformedFrame, format!("A frame is not JSON: {why}"));
             Err((error, None))

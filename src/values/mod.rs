@@ -12,11 +12,13 @@
 //!             Double f64
 //!             Text u8 bytes             ASCII that needs no escape
 //!             Units u32 u16*            any string, as UTF-16
+//!             Ascii u32 bytes           ASCII that needs no escape
+//!             Latin1 u32 bytes          any string without letters above U+00FF
 //!             Json u32 bytes            a JSON text
 //!             Array u32 value*
 //!             Object u16 value*         the number of its shape, counted from 0
 //!             Dictionary u32 (key value)*
-//! key         Text u8 bytes | Units u32 u16*
+//! key         Text u8 bytes | Units u32 u16* | Ascii u32 bytes | Latin1 u32 bytes
 //!
 //! shapes      (u16 (u8 bytes)*)*        the keys of one after the other, each as `"name":`
 //! ```
@@ -26,9 +28,17 @@
 mod notes;
 mod number;
 mod print;
+mod scan;
+mod shapes;
+mod text;
 
 pub use notes::Malformed;
 pub use print::print;
+
+use shapes::ShapeTree;
+
+#[cfg(test)]
+mod tests;
 
 /// The first byte of everything in notes; the module says what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +51,8 @@ enum Token {
     Double,
     Text,
     Units,
+    Ascii,
+    Latin1,
     Json,
     Array,
     Object,
@@ -49,7 +61,7 @@ enum Token {
 }
 
 impl Token {
-    const ALL: [Token; 12] = [
+    const ALL: [Token; 14] = [
         Token::Null,
         Token::True,
         Token::False,
@@ -57,10 +69,57 @@ impl Token {
         Token::Double,
         Token::Text,
         Token::Units,
+        Token::Ascii,
+        Token::Latin1,
         Token::Json,
         Token::Array,
         Token::Object,
         Token::Dictionary,
         Token::Message,
     ];
+}
+
+/// Makes notes of JSON texts. It knows the shapes that it has seen, and so does the reader of the
+/// notes, who has to get every definition that [`Scanner::take_definitions`] returns.
+#[derive(Debug)]
+pub struct Scanner {
+    shapes: ShapeTree,
+    units: Vec<u16>,
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Scanner {
+            shapes: ShapeTree::new(),
+            units: Vec::new(),
+        }
+    }
+}
+
+impl Scanner {
+    /// Appends a message to `notes`: `json`, which is UTF-8 and may be malformed. What is not plainly
+    /// taken apart is passed on as it is.
+    pub fn message(&mut self, json: &[u8], notes: &mut Vec<u8>) {
+        notes.push(Token::Message as u8);
+        let begin = notes.len();
+        if scan::scan(json, &mut self.shapes, &mut self.units, notes).is_some() {
+            return;
+        }
+        notes.truncate(begin);
+        notes.push(Token::Json as u8);
+        // Frames are not that long: see `limits::TEXT_BYTES_MAX`.
+        notes.extend_from_slice(&(json.len() as u32).to_le_bytes());
+        notes.extend_from_slice(json);
+    }
+
+    /// Whether new shapes find no more room, and it is time for a new scanner.
+    pub fn is_full(&self) -> bool {
+        self.shapes.is_full()
+    }
+
+    /// The definitions of the shapes that are new in notes since this was asked last; their numbers
+    /// follow on those before.
+    pub fn take_definitions(&mut self) -> Vec<u8> {
+        self.shapes.take_definitions()
+    }
 }

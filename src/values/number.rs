@@ -92,7 +92,7 @@ impl Decimal {
 
     fn without_trailing_zeros(mut self) -> Self {
         for (places, power) in [(4, 10_000), (2, 100), (1, 10), (1, 10)] {
-            while self.places >= places && self.digits % power == 0 {
+            while self.places >= places && self.digits.is_multiple_of(power) {
                 self.digits /= power;
                 self.places -= places;
             }

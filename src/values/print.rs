@@ -5,6 +5,7 @@ use std::mem;
 use super::Token;
 use super::notes::{Malformed, Notes};
 use super::number::NumberPrinter;
+use super::text::print_units;
 
 /// Appends the JSON texts of all messages in `notes` to `text`, each behind `before`.
 ///
@@ -23,6 +24,7 @@ pub fn print(
         text,
         outer: Vec::new(),
         numbers: NumberPrinter::new(),
+        units: Vec::new(),
     };
     while !printer.notes.0.is_empty() {
         if printer.notes.token()? != Token::Message {
@@ -83,6 +85,8 @@ struct Printer<'a, 't> {
     /// What is around that which is being printed.
     outer: Vec<Open>,
     numbers: NumberPrinter,
+    /// The string that is being printed.
+    units: Vec<u16>,
 }
 
 impl Printer<'_, '_> {
@@ -122,6 +126,8 @@ impl Printer<'_, '_> {
                     match self.notes.token()? {
                         Token::Text => self.short_text()?,
                         Token::Units => self.units()?,
+                        Token::Ascii => self.plain_text()?,
+                        Token::Latin1 => self.latin1()?,
                         _ => return Err(Malformed),
                     }
                     self.text.push(b':');
@@ -152,6 +158,8 @@ impl Printer<'_, '_> {
             }
             Token::Text => self.short_text()?,
             Token::Units => self.units()?,
+            Token::Ascii => self.plain_text()?,
+            Token::Latin1 => self.latin1()?,
             Token::Json => {
                 let count = self.notes.u32()?;
                 let json = self.notes.take(count as usize)?;
@@ -185,43 +193,32 @@ impl Printer<'_, '_> {
         Ok(())
     }
 
+    fn plain_text(&mut self) -> Result<(), Malformed> {
+        let count = self.notes.u32()?;
+        let bytes = self.notes.take(count as usize)?;
+        self.text.push(b'"');
+        self.text.extend_from_slice(bytes);
+        self.text.push(b'"');
+        Ok(())
+    }
+
+    fn latin1(&mut self) -> Result<(), Malformed> {
+        let count = self.notes.u32()?;
+        let bytes = self.notes.take(count as usize)?;
+        self.units.clear();
+        self.units.extend(bytes.iter().copied().map(u16::from));
+        print_units(&self.units, self.text);
+        Ok(())
+    }
+
     fn units(&mut self) -> Result<(), Malformed> {
         let count = self.notes.u32()? as usize;
         let bytes = self.notes.take(count.checked_mul(2).ok_or(Malformed)?)?;
-        let units = bytes
-            .chunks_exact(2)
-            .map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
-        print_units(units, self.text);
+        self.units.clear();
+        let units = bytes.chunks_exact(2);
+        self.units
+            .extend(units.map(|unit| u16::from_le_bytes([unit[0], unit[1]])));
+        print_units(&self.units, self.text);
         Ok(())
-    }
-}
-
-/// Prints a string as `JSON.stringify` does (ECMAScript, `QuoteJSONString`): half of a surrogate pair
-/// is escaped, so that the text is well-formed.
-fn print_units(units: impl Iterator<Item = u16>, text: &mut Vec<u8>) {
-    text.push(b'"');
-    for letter in char::decode_utf16(units) {
-        match letter {
-            Ok(letter @ ('"' | '\\')) => text.extend_from_slice(&[b'\\', letter as u8]),
-            Ok('\x08') => text.extend_from_slice(b"\\b"),
-            Ok('\t') => text.extend_from_slice(b"\\t"),
-            Ok('\n') => text.extend_from_slice(b"\\n"),
-            Ok('\x0c') => text.extend_from_slice(b"\\f"),
-            Ok('\r') => text.extend_from_slice(b"\\r"),
-            Ok(letter @ '\0'..' ') => escape(letter as u16, text),
-            Ok(letter @ ..'\x7f') => text.push(letter as u8),
-            Ok(letter) => text.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
-            Err(half) => escape(half.unpaired_surrogate(), text),
-        }
-    }
-    text.push(b'"');
-}
-
-/// `\u` and four digits.
-fn escape(unit: u16, text: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    text.extend_from_slice(b"\\u");
-    for shift in [12, 8, 4, 0] {
-        text.push(DIGITS[usize::from(unit >> shift & 0xf)]);
     }
 }

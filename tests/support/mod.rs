@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use flowtrace_ipc::frame::{self, HEADER_PLACE};
 use flowtrace_ipc::reactor::Key;
-use flowtrace_ipc::socket::{ClientOptions, Event, Hub, Run, ServerOptions};
+use flowtrace_ipc::socket::{ClientOptions, Event, Frames, Hub, Run, ServerOptions};
+use flowtrace_ipc::values;
 use tempfile::TempDir;
 
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -17,6 +18,8 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Rig {
     pub hub: Hub,
     pub events: Vec<Event>,
+    /// Definitions of all shapes that were told.
+    shapes: Vec<u8>,
     folder: TempDir,
 }
 
@@ -25,6 +28,7 @@ impl Rig {
         Rig {
             hub: Hub::new().unwrap(),
             events: Vec::new(),
+            shapes: Vec::new(),
             folder: TempDir::new().unwrap(),
         }
     }
@@ -57,6 +61,7 @@ impl Rig {
         self.hub
             .poll(Some(Duration::ZERO), &mut self.events, &mut Vec::new())
             .unwrap();
+        self.learn_shapes();
     }
 
     /// Polls until `done`, waiting as an event loop does.
@@ -74,6 +79,7 @@ impl Rig {
             self.hub
                 .poll(Some(wait), &mut self.events, &mut Vec::new())
                 .unwrap();
+            self.learn_shapes();
         }
     }
 
@@ -89,30 +95,43 @@ impl Rig {
         found.unwrap()
     }
 
+    fn learn_shapes(&mut self) {
+        let shapes = &mut self.shapes;
+        self.events.retain(|event| match event {
+            Event::Shapes { definitions } => {
+                shapes.extend_from_slice(definitions);
+                false
+            }
+            _ => true,
+        });
+    }
+
     pub fn bodies(&self, events: &[Event]) -> Vec<(Key, String)> {
-        let between = format!(",{},", self.hub.separator().value());
         let mut bodies = Vec::new();
         for event in events {
             let Event::Frames { frames, .. } = event else {
                 continue;
             };
-            let text = std::str::from_utf8(&frames.text).unwrap();
-            let mut parts = text[1..text.len() - 1].split(&between);
+            let mut texts = texts(frames, &self.shapes).into_iter();
             for Run {
                 connection, count, ..
             } in &frames.runs
             {
-                bodies.extend(
-                    parts
-                        .by_ref()
-                        .take(*count as usize)
-                        .map(|p| (*connection, p.into())),
-                );
+                let of_run = texts.by_ref().take(*count as usize);
+                bodies.extend(of_run.map(|text| (*connection, text)));
             }
-            assert!(parts.next().is_none());
+            assert!(texts.next().is_none());
         }
         bodies
     }
+}
+
+/// The JSON texts of frames, which are printed anew.
+pub fn texts(frames: &Frames, shapes: &[u8]) -> Vec<String> {
+    let mut text = Vec::new();
+    values::print(&frames.notes, shapes, b"\n", &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    text[1..].split('\n').map(str::to_owned).collect()
 }
 
 pub fn text(bodies: &[&str]) -> Vec<u8> {

@@ -1,0 +1,280 @@
+// Values on the socket, which are taken apart and put together by the package: whatever they are, they
+// arrive as JSON.parse(JSON.stringify(value)), and the wire has the bytes of JSON.stringify.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  child,
+  connected,
+  folder,
+  frame,
+  isLong,
+  listen,
+  plainServer,
+  random,
+  until,
+} from './support/socket.mjs';
+
+/** A source of values that JSON has a form for, of few shapes that come again and again. */
+function plainValues(seed) {
+  const next = random(seed);
+  const below = (count) => Math.floor(next() * count);
+  const pick = (list) => list[below(list.length)];
+  const numbers = [
+    () => below(1000),
+    () => below(2 ** 32) - 2 ** 31,
+    () => Math.round(next() * 1e9) / 10 ** below(10),
+    () => next() * 10 ** (below(40) - 20),
+    () => pick([0, -0, 2 ** 31, -(2 ** 31) - 1, 1e15, 1e21, 1e-6, 1e-7, 5e-324]),
+  ];
+  const letters = [
+    'abcdefghij',
+    'äöü',
+    'Жи',
+    '価格',
+    '📈',
+    '"\\',
+    '\u0000\n\u001f',
+    '\u007f',
+    '\ud800',
+  ];
+  const text = () => {
+    const alphabet = pick(letters);
+    return Array.from({ length: pick([0, 1, 5, 9, 30, 60, 300]) }, () => pick(alphabet)).join('');
+  };
+  const keys = [
+    'id',
+    'type',
+    'price',
+    'größe',
+    '',
+    '7',
+    '0',
+    'constructor',
+    'a long key '.repeat(12),
+  ];
+  const value = (depth) => {
+    const kind = below(depth > 0 ? 9 : 6);
+    if (kind < 3) return pick(numbers)();
+    if (kind < 5) return text();
+    if (kind < 6) return pick([true, false, null, new Date(below(2 ** 41))]);
+    if (kind < 7) return Array.from({ length: below(5) }, () => value(depth - 1));
+    const object = {};
+    for (let first = below(6), count = below(4); count > 0; count--, first++) {
+      object[keys[first]] = next() < 0.1 ? undefined : value(depth - 1);
+    }
+    return object;
+  };
+  return () => ({ id: below(1e6), kind: text(), payload: value(4) });
+}
+
+test('the wire has the bytes of JSON.stringify, and they come back as JSON.parse reads them', async (t) => {
+  const path = folder(t);
+  const { peers } = await plainServer(t, path('plain.sock'));
+  const out = await connected(t, { socketPath: path('plain.sock') });
+  await until(() => peers.length === 1, 'the connection');
+  const next = plainValues(20_261_126);
+  const texts = [];
+  for (let rest = isLong ? 200_000 : 10_000; rest > 0; rest -= 500) {
+    const values = Array.from({ length: 500 }, next);
+    const bodies = values.map((value) => JSON.stringify(value));
+    texts.push(...bodies);
+    await Promise.all(values.map((value) => out.client.send(value)));
+    peers[0].socket.write(Buffer.concat(bodies.map((body) => frame(body))));
+    await until(() => peers[0].frames.length === texts.length, 'all frames');
+    await until(() => out.messages.length === texts.length, 'all messages');
+  }
+  assert.deepEqual(peers[0].frames, texts);
+  assert.deepStrictEqual(
+    out.messages,
+    texts.map((text) => JSON.parse(text)),
+  );
+  // The order of keys is not a part of equality.
+  assert.deepEqual(
+    out.messages.map((message) => JSON.stringify(message)),
+    texts.map((text) => JSON.stringify(JSON.parse(text))),
+  );
+});
+
+test('a getter that sends something itself disturbs neither message', async (t) => {
+  const path = folder(t);
+  const { peers } = await plainServer(t, path('plain.sock'));
+  const { client } = await connected(t, { socketPath: path('plain.sock') });
+  const inner = [];
+  const outer = {
+    id: 1,
+    get now() {
+      // It may be asked again, by JSON.stringify.
+      inner.push(client.send({ id: 2, from: 'the getter' }));
+      return 'here';
+    },
+    last: { id: 4 },
+  };
+  await Promise.all([client.send({ id: 0 }), client.send(outer), client.send({ id: 5, last: 1 })]);
+  await Promise.all(inner);
+  const frames = () => peers[0]?.frames ?? [];
+  await until(() => frames().at(-1) === '{"id":5,"last":1}', 'the last frame');
+  assert.deepEqual(
+    frames().filter((text) => !text.startsWith('{"id":2')),
+    ['{"id":0}', '{"id":1,"now":"here","last":{"id":4}}', '{"id":5,"last":1}'],
+  );
+  const sent = frames().filter((text) => text === '{"id":2,"from":"the getter"}');
+  assert.equal(sent.length, inner.length);
+});
+
+test('toJSON is asked once per message', async (t) => {
+  const path = folder(t);
+  const { peers } = await plainServer(t, path('plain.sock'));
+  const { client } = await connected(t, { socketPath: path('plain.sock') });
+  let asked = 0;
+  const value = {
+    toJSON(key) {
+      asked++;
+      return { key };
+    },
+  };
+  await client.send({ a: [value] });
+  await until(() => peers[0]?.frames.length === 1, 'the frame');
+  assert.deepEqual([peers[0].frames[0], asked], ['{"a":[{"key":"0"}]}', 1]);
+});
+
+test('what is not a plain object is sent as JSON.stringify has it', async (t) => {
+  const path = folder(t);
+  const { peers } = await plainServer(t, path('plain.sock'));
+  const { client } = await connected(t, { socketPath: path('plain.sock') });
+  class Candle {
+    #secret = 1;
+    open = 1.5;
+    constructor(close) {
+      this.close = close;
+    }
+    get range() {
+      return this.#secret;
+    }
+  }
+  const deep = JSON.parse(`${'[{"a":'.repeat(100)}1${'}]'.repeat(100)}`);
+  const sparse = [1];
+  sparse[3] = 2;
+  const hidden = Object.defineProperty({ a: 1 }, 'hidden', { value: 1, enumerable: false });
+  const values = [
+    new Candle(2.5),
+    Object.create({ inherited: 1 }, { own: { value: 1, enumerable: true } }),
+    Object.create(null, { a: { value: [undefined, () => 1, Symbol('s')], enumerable: true } }),
+    {
+      boxed: [Object(1), Object('s'), Object(false)],
+      map: new Map([[1, 2]]),
+      error: new Error('e'),
+    },
+    { buffer: Buffer.from('abc'), bytes: new Uint8Array(2), date: new Date(Number.NaN) },
+    { proxy: new Proxy({ b: 1, a: [1] }, {}), list: new Proxy([1, 2], {}) },
+    { sparse, hidden, deep, regexp: /x/, nothing: undefined, f() {} },
+    JSON.parse('{"__proto__":1,"a":{"__proto__":[]}}'),
+    [[], {}, [[]], [{}]],
+  ];
+  await Promise.all(values.map((value) => client.send(value)));
+  await until(() => peers[0]?.frames.length === values.length, 'the frames');
+  assert.deepEqual(
+    peers[0].frames,
+    values.map((value) => JSON.stringify(value)),
+  );
+});
+
+test('objects of ever new keys arrive, and those that come again are known again', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  let count = 0;
+  const wrong = [];
+  const expected = (n) => ({
+    id: n,
+    price: n / 4,
+    byName: { [`key ${n}`]: { [`other ${n}`]: [n], same: 1 } },
+    ...(n % 1000 === 0 && {
+      many: Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`k${index}`, index])),
+    }),
+  });
+  server.setMessageHandler((message) => {
+    if (JSON.stringify(message) !== JSON.stringify(expected(count))) wrong.push(message);
+    count++;
+  });
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  const total = 25_000;
+  for (let n = 0; n < total; ) {
+    const sends = [];
+    for (const end = n + 500; n < end; n++) sends.push(client.send(expected(n)));
+    await Promise.all(sends);
+  }
+  await until(() => count === total, 'all messages');
+  assert.deepEqual(wrong, []);
+});
+
+test('many clients of one tick keep their messages apart', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock'), maxConnections: 60 });
+  const byClient = new Map();
+  let count = 0;
+  server.setMessageHandler(({ client, n }) => {
+    if (!byClient.has(client)) byClient.set(client, []);
+    byClient.get(client).push(n);
+    count++;
+  });
+  const clients = [];
+  for (let index = 0; index < 50; index++) {
+    clients.push((await connected(t, { socketPath: path('ipc.sock') })).client);
+  }
+  const sends = [];
+  for (let n = 0; n < 40; n++) {
+    for (const [client, each] of clients.entries()) {
+      sends.push(each.send({ client, n, ...(n % 7 === 0 && { text: 'x'.repeat(3_000) }) }));
+    }
+  }
+  await Promise.all(sends);
+  await until(() => count === 2_000, 'all messages');
+  for (const numbers of byClient.values()) {
+    assert.deepEqual(
+      numbers,
+      Array.from({ length: 40 }, (_, n) => n),
+    );
+  }
+});
+
+test('plain, acknowledged and long messages of one tick arrive in their order', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  const seen = [];
+  server.setMessageHandler(({ n }) => void seen.push(n));
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  // The first acknowledged message tells that the server acknowledges.
+  await client.send({ n: -1 }, { ack: true });
+  const sends = [];
+  for (let n = 0; n < 300; n++) {
+    const message = {
+      n,
+      ...(n % 10 === 3 && { text: 'y'.repeat(20_000) }),
+      ...(n % 10 === 5 && { d: [Object(1)] }),
+    };
+    sends.push(n % 3 === 0 ? client.send(message, { ack: true }) : client.send(message));
+  }
+  await Promise.all(sends);
+  await until(() => seen.length === 301, 'all messages');
+  const plain = seen.filter((n) => n % 3 !== 0 && n >= 0);
+  assert.deepEqual(
+    plain,
+    plain.toSorted((a, b) => a - b),
+  );
+  assert.deepEqual(
+    seen.toSorted((a, b) => a - b),
+    Array.from({ length: 301 }, (_, index) => index - 1),
+  );
+});
+
+for (const [what, mode, nodeArgs] of [
+  ['where texts must not become code', '', ['--disallow-code-generation-from-strings']],
+  ['where every object inherits what gets in the way', 'polluted', []],
+  ['where nothing inherited can be changed', '', ['--frozen-intrinsics', '--no-warnings']],
+]) {
+  test(`values arrive ${what}`, async (t) => {
+    const running = child(t, 'values.mjs', [folder(t)('ipc.sock'), mode], { nodeArgs });
+    await running.line('same');
+    running.process.stdin.end();
+    assert.equal((await running.exit).code, 0);
+  });
+}

@@ -1,0 +1,333 @@
+//! From JSON text to notes.
+
+use super::Token;
+use super::shapes::{ROOT, ShapeTree};
+use super::text::{append_units, plain_prefix, read_escaped};
+use encoding_rs::mem::is_utf16_latin1;
+
+/// Nested deeper than this, a text is not taken apart.
+const DEPTH_MAX: usize = 64;
+
+/// A longer text is not taken apart: its notes may be three times as long.
+const JSON_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// 10^0 to 10^22, all the powers that a double holds exactly.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+
+/// What is known of one JSON text.
+pub(super) struct Scan<'a, 'n> {
+    json: &'a [u8],
+    at: usize,
+    notes: &'n mut Vec<u8>,
+    shapes: &'n mut ShapeTree,
+    /// A string on its way.
+    units: &'n mut Vec<u16>,
+    depth: usize,
+}
+
+/// Appends the notes of `json`, which is UTF-8. `None`: it is no JSON text, or one for `JSON.parse`;
+/// what was appended then has no meaning.
+pub(super) fn scan(
+    json: &[u8],
+    shapes: &mut ShapeTree,
+    units: &mut Vec<u16>,
+    notes: &mut Vec<u8>,
+) -> Option<()> {
+    if json.len() > JSON_BYTES_MAX {
+        return None;
+    }
+    let mut scan = Scan {
+        json,
+        at: 0,
+        notes,
+        shapes,
+        units,
+        depth: 0,
+    };
+    scan.value()?;
+    scan.skip_space();
+    (scan.at == json.len()).then_some(())
+}
+
+impl<'a> Scan<'a, '_> {
+    fn peek(&self) -> Option<u8> {
+        self.json.get(self.at).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// The next byte that is not white space; it is not taken.
+    fn next(&mut self) -> Option<u8> {
+        if self.peek()? <= b' ' {
+            self.skip_space();
+        }
+        self.peek()
+    }
+
+    /// Takes `byte` behind white space.
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.next()? == byte).then(|| self.at += 1)
+    }
+
+    fn value(&mut self) -> Option<()> {
+        match self.next()? {
+            b'"' => self.string(),
+            b'{' => self.nested(Self::object),
+            b'[' => self.nested(Self::array),
+            b't' => self.word(b"true", Token::True),
+            b'f' => self.word(b"false", Token::False),
+            b'n' => self.word(b"null", Token::Null),
+            _ => self.number(),
+        }
+    }
+
+    fn nested(&mut self, inner: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return None;
+        }
+        self.at += 1;
+        inner(self)?;
+        self.depth -= 1;
+        Some(())
+    }
+
+    fn word(&mut self, word: &[u8], token: Token) -> Option<()> {
+        self.json[self.at..].starts_with(word).then(|| {
+            self.at += word.len();
+            self.notes.push(token as u8);
+        })
+    }
+
+    fn counted(&mut self, token: Token, count: usize) {
+        self.notes.push(token as u8);
+        // Nothing is as long as that: see `JSON_BYTES_MAX`.
+        self.notes.extend_from_slice(&(count as u32).to_le_bytes());
+    }
+
+    /// Appends a token with a count that is known later; returns where the count is.
+    fn begin_counted(&mut self, token: Token) -> usize {
+        self.counted(token, 0);
+        self.notes.len() - 4
+    }
+
+    fn set_count(&mut self, place: usize, count: u32) {
+        self.notes[place..place + 4].copy_from_slice(&count.to_le_bytes());
+    }
+
+    fn array(&mut self) -> Option<()> {
+        let place = self.begin_counted(Token::Array);
+        let mut count = 0;
+        if self.next()? == b']' {
+            self.at += 1;
+            return Some(());
+        }
+        loop {
+            self.value()?;
+            count += 1;
+            match self.next()? {
+                b',' => self.at += 1,
+                b']' => break,
+                _ => return None,
+            }
+        }
+        self.at += 1;
+        self.set_count(place, count);
+        Some(())
+    }
+
+    fn object(&mut self) -> Option<()> {
+        let (at, begin) = (self.at, self.notes.len());
+        self.notes.extend_from_slice(&[Token::Object as u8, 0, 0]);
+        let mut shape = ROOT;
+        if self.next()? != b'}' {
+            loop {
+                match self.known_key(shape) {
+                    Some(child) => shape = child,
+                    None => {
+                        let key = self.key()?;
+                        let Some(child) = self.shapes.child(shape, key) else {
+                            self.at = at;
+                            self.notes.truncate(begin);
+                            return self.dictionary();
+                        };
+                        shape = child;
+                    }
+                }
+                self.value()?;
+                match self.next()? {
+                    b',' => self.at += 1,
+                    b'}' => break,
+                    _ => return None,
+                }
+            }
+        }
+        self.at += 1;
+        let number = self.shapes.number(shape);
+        self.notes[begin + 1..begin + 3].copy_from_slice(&number.to_le_bytes());
+        Some(())
+    }
+
+    /// Takes the key that came next in the object before, and its colon, if it comes here too.
+    fn known_key(&mut self, shape: u16) -> Option<u16> {
+        let (child, text) = self.shapes.likely_child(shape)?;
+        self.json[self.at..].starts_with(text).then(|| {
+            self.at += text.len();
+            child
+        })
+    }
+
+    /// An object with keys that need not come again. Its brace was taken.
+    fn dictionary(&mut self) -> Option<()> {
+        let place = self.begin_counted(Token::Dictionary);
+        let mut count = 0;
+        loop {
+            let key = self.key()?;
+            if key.is_ascii() {
+                self.ascii(key);
+            } else {
+                self.units.clear();
+                append_units(key, false, self.units);
+                self.noted_units();
+            }
+            self.value()?;
+            count += 1;
+            match self.next()? {
+                b',' => self.at += 1,
+                b'}' => break,
+                _ => return None,
+            }
+        }
+        self.at += 1;
+        self.set_count(place, count);
+        Some(())
+    }
+
+    fn string(&mut self) -> Option<()> {
+        let begin = self.at + 1;
+        let (length, is_ascii) = plain_prefix(&self.json[begin..]);
+        let end = begin + length;
+        if is_ascii && *self.json.get(end)? == b'"' {
+            self.at = end + 1;
+            self.ascii(&self.json[begin..end]);
+            return Some(());
+        }
+        self.units.clear();
+        self.at = begin + read_escaped(&self.json[begin..], self.units)?;
+        self.noted_units();
+        Some(())
+    }
+
+    /// Notes a string that needs no escapes.
+    fn ascii(&mut self, text: &[u8]) {
+        match u8::try_from(text.len()) {
+            Ok(length) => self.notes.extend_from_slice(&[Token::Text as u8, length]),
+            Err(_) => self.counted(Token::Ascii, text.len()),
+        }
+        self.notes.extend_from_slice(text);
+    }
+
+    /// Notes the string in `units`.
+    fn noted_units(&mut self) {
+        if is_utf16_latin1(self.units) {
+            self.counted(Token::Latin1, self.units.len());
+            self.notes.extend(self.units.iter().map(|unit| *unit as u8));
+        } else {
+            self.counted(Token::Units, self.units.len());
+            self.notes
+                .extend(self.units.iter().flat_map(|unit| unit.to_le_bytes()));
+        }
+    }
+
+    /// Takes a key without escapes and its colon. `None` also if only V8 should judge it.
+    fn key(&mut self) -> Option<&'a [u8]> {
+        if self.next()? != b'"' {
+            return None;
+        }
+        let begin = self.at + 1;
+        let end = begin + plain_prefix(&self.json[begin..]).0;
+        if *self.json.get(end)? != b'"' {
+            return None;
+        }
+        self.at = end + 1;
+        self.expect(b':')?;
+        let key = &self.json[begin..end];
+        // An assignment of it would set the prototype.
+        (key != b"__proto__").then_some(key)
+    }
+
+    fn number(&mut self) -> Option<()> {
+        let begin = self.at;
+        let is_negative = self.peek() == Some(b'-');
+        self.at += usize::from(is_negative);
+        let first = self.at;
+        let mut digits = 0u64;
+        self.digits(&mut digits)?;
+        let whole = self.at - first;
+        // No number but 0 begins with 0.
+        if whole > 1 && self.json[first] == b'0' {
+            return None;
+        }
+        let mut places = 0;
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            let point = self.at;
+            self.digits(&mut digits)?;
+            places = self.at - point;
+        }
+        let has_exponent = matches!(self.peek(), Some(b'e' | b'E'));
+        if has_exponent {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits(&mut 0)?;
+        }
+        let is_short = whole + places <= 19 && digits <= 1 << 53 && !has_exponent;
+        if is_short && places == 0 && !(is_negative && digits == 0) {
+            let number = if is_negative {
+                -(digits as i64)
+            } else {
+                digits as i64
+            };
+            if let Ok(number) = i32::try_from(number) {
+                self.notes.push(Token::Integer as u8);
+                self.notes.extend_from_slice(&number.to_le_bytes());
+                return Some(());
+            }
+        }
+        let number = match POWERS.get(places) {
+            // Both operands are exact, so that the quotient is what the decimal is rounded to.
+            Some(power) if is_short => {
+                let number = digits as f64 / power;
+                if is_negative { -number } else { number }
+            }
+            _ => std::str::from_utf8(&self.json[begin..self.at])
+                .ok()?
+                .parse()
+                .ok()?,
+        };
+        self.notes.push(Token::Double as u8);
+        self.notes.extend_from_slice(&number.to_le_bytes());
+        Some(())
+    }
+
+    /// Takes one or more digits, and appends them to `digits`, which may run over.
+    fn digits(&mut self, digits: &mut u64) -> Option<()> {
+        let begin = self.at;
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            *digits = digits
+                .wrapping_mul(10)
+                .wrapping_add(u64::from(digit - b'0'));
+            self.at += 1;
+        }
+        (self.at > begin).then_some(())
+    }
+}

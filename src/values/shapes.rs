@@ -1,0 +1,123 @@
+//! The keys of objects, in their order.
+
+use std::collections::HashMap;
+
+/// An object without keys.
+pub(super) const ROOT: u16 = 0;
+
+/// Shapes that are known at the same time.
+const SHAPES_MAX: usize = 8 * 1024;
+
+/// Keys of one shape at most; an object with more is a dictionary.
+const SHAPE_KEYS_MAX: u16 = 256;
+
+/// An object with a longer key is a dictionary, in bytes.
+const KEY_BYTES_MAX: usize = 100;
+
+/// Shapes form a tree: each has the keys of its parent and one more. [`ROOT`] has none.
+#[derive(Debug)]
+pub(super) struct ShapeTree {
+    shapes: Vec<Shape>,
+    children: HashMap<(u16, Box<[u8]>), u16>,
+    /// Definitions of those that have a number since this was asked last.
+    definitions: Vec<u8>,
+    numbers: u16,
+}
+
+#[derive(Debug)]
+struct Shape {
+    parent: u16,
+    /// The last key as it stands in a JSON text, `"name":`.
+    text: Box<[u8]>,
+    keys: u16,
+    /// The child that was taken last: mostly it is taken again.
+    likely_child: u16,
+    number: Option<u16>,
+}
+
+impl ShapeTree {
+    pub fn new() -> Self {
+        let root = Shape {
+            parent: ROOT,
+            text: Box::default(),
+            keys: 0,
+            likely_child: ROOT,
+            number: None,
+        };
+        ShapeTree {
+            shapes: vec![root],
+            children: HashMap::new(),
+            definitions: Vec::new(),
+            numbers: 0,
+        }
+    }
+
+    /// Whether no further shape can be added.
+    pub fn is_full(&self) -> bool {
+        self.shapes.len() == SHAPES_MAX
+    }
+
+    /// The child that was taken last, and its last key with quotes and colon.
+    pub fn likely_child(&self, shape: u16) -> Option<(u16, &[u8])> {
+        let child = self.shapes[usize::from(shape)].likely_child;
+        (child != ROOT).then(|| (child, &*self.shapes[usize::from(child)].text))
+    }
+
+    /// The shape with one key more; `None` if there is to be none.
+    pub fn child(&mut self, shape: u16, key: &[u8]) -> Option<u16> {
+        if key.len() > KEY_BYTES_MAX {
+            return None;
+        }
+        let place = (shape, Box::from(key));
+        let child = match self.children.get(&place) {
+            Some(child) => *child,
+            None => {
+                let keys = self.shapes[usize::from(shape)].keys + 1;
+                if self.is_full() || keys > SHAPE_KEYS_MAX {
+                    return None;
+                }
+                let child = self.shapes.len() as u16;
+                self.shapes.push(Shape {
+                    parent: shape,
+                    text: [b"\"", key, b"\":"].concat().into(),
+                    keys,
+                    likely_child: ROOT,
+                    number: None,
+                });
+                self.children.insert(place, child);
+                child
+            }
+        };
+        self.shapes[usize::from(shape)].likely_child = child;
+        Some(child)
+    }
+
+    /// The number of a shape, which it gets here at the latest.
+    pub fn number(&mut self, shape: u16) -> u16 {
+        if let Some(number) = self.shapes[usize::from(shape)].number {
+            return number;
+        }
+        let number = self.numbers;
+        self.numbers += 1;
+        self.shapes[usize::from(shape)].number = Some(number);
+        let mut texts = Vec::new();
+        let mut each = shape;
+        while each != ROOT {
+            let shape = &self.shapes[usize::from(each)];
+            texts.push(&shape.text);
+            each = shape.parent;
+        }
+        self.definitions
+            .extend_from_slice(&(texts.len() as u16).to_le_bytes());
+        for text in texts.into_iter().rev() {
+            self.definitions.push(text.len() as u8);
+            self.definitions.extend_from_slice(text);
+        }
+        number
+    }
+
+    /// The definitions of shapes that have got their numbers since this was asked last.
+    pub fn take_definitions(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.definitions)
+    }
+}

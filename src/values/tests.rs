@@ -1,0 +1,160 @@
+//! Notes made of a JSON text and printed again are the text as `JSON.stringify` would have it.
+
+use super::{Malformed, Scanner, Token, print};
+
+/// What a text is printed as, and whether it was taken apart.
+fn round_trip(json: &str) -> (String, bool) {
+    let mut scanner = Scanner::default();
+    let mut notes = Vec::new();
+    scanner.message(json.as_bytes(), &mut notes);
+    let mut text = Vec::new();
+    print(&notes, &scanner.take_definitions(), b"", &mut text).unwrap();
+    let is_scanned = notes[1] != Token::Json as u8 || json.starts_with('"');
+    (String::from_utf8(text).unwrap(), is_scanned)
+}
+
+#[test]
+fn what_is_taken_apart_is_printed_as_before() {
+    let cases = [
+        "{}",
+        "[]",
+        "null",
+        "[true,false,null]",
+        "{\"a\":1,\"b\":[{\"a\":2,\"b\":3},{\"a\":4}],\"\":{}}",
+        "[0,-1,2147483647,-2147483648,2147483648,9007199254740992,1e+21,1e-7]",
+        "[0.1,-0.25,59980.1,123.456789,0.30000000000000004,5e-324,1.7976931348623157e+308]",
+        "[\"\",\"short\",\"eight ch\",\"nine char\",\"Lücke\",\"価格 📈\"]",
+        "[\"a\\\"b\",\"\\\\\",\"\\u0000\",\"\\ud800\",\"tab\\t\"]",
+        "{\"Lücke\":1,\"a key that is rather long, much longer than keys are, so long that nobody would ever write it more than once in a life\":2}",
+    ];
+    for json in cases {
+        assert_eq!(round_trip(json), (json.to_owned(), true), "{json}");
+    }
+    let long = format!("[\"{}\",\"{}\"]", "x".repeat(300), "é".repeat(300));
+    assert_eq!(round_trip(&long), (long.clone(), true));
+}
+
+#[test]
+fn space_and_other_forms_of_numbers_are_read() {
+    let cases = [
+        (" { \"a\" : [ 1 , 2 ] } \t \t", "{\"a\":[1,2]}"),
+        (
+            "[1.0,1.50,1e2,1E-2,-0,0e0,100000000000000000000]",
+            "[1,1.5,100,0.01,0,0,100000000000000000000]",
+        ),
+        ("[1e999,-1e999]", "[null,null]"),
+        ("{\r\n\"a\":\n1}", "{\"a\":1}"),
+    ];
+    for (json, text) in cases {
+        assert_eq!(round_trip(json), (text.to_owned(), true), "{json}");
+    }
+}
+
+#[test]
+fn what_is_malformed_or_for_v8_is_passed_on_as_it_is() {
+    let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    let cases = [
+        "",
+        " ",
+        "{",
+        "[",
+        "[1",
+        "[1,",
+        "[1,]",
+        "{\"a\"",
+        "{\"a\":",
+        "{\"a\":1",
+        "{\"a\":1,}",
+        "{a:1}",
+        "01",
+        "-",
+        "1.",
+        ".5",
+        "1e",
+        "+1",
+        "nul",
+        "truex",
+        "[1 2]",
+        "1 2",
+        "{\"a\" 1}",
+        "NaN",
+        "[\"\u{1}\"]",
+        "[\"a]",
+        "[\"\\x\"]",
+        "[\"\\u12g4\"]",
+        "[\"\\",
+        "[\"tab\there\"]",
+        "{\"__proto__\":1}",
+        "{\"a\\n\":1}",
+        &deep,
+    ];
+    for json in cases {
+        assert_eq!(round_trip(json), (json.to_owned(), false), "{json}");
+    }
+}
+
+/// Every text cut off somewhere is malformed, and nothing is read behind its end.
+#[test]
+fn a_text_that_breaks_off_is_passed_on() {
+    let json = "{\"a\":[1,-2.5,\"te\\u00e9xt\",true,{\"b\":null}],\"c\":\"long enough for eight\"}";
+    for end in 0..json.len() {
+        assert_eq!(round_trip(&json[..end]), (json[..end].to_owned(), false));
+    }
+    assert!(round_trip(json).1);
+}
+
+#[test]
+fn strings_are_cut_where_they_end() {
+    for length in 0..40 {
+        for special in ["", "\u{7f}", "é", "\u{10ffff}"] {
+            for place in [0, length / 2, length] {
+                let mut text = "x".repeat(length);
+                text.insert_str(place, special);
+                let json = format!("[\"{text}\",\"{text}\"]");
+                assert_eq!(round_trip(&json), (json.clone(), true), "{json}");
+            }
+        }
+    }
+}
+
+#[test]
+fn objects_of_many_shapes_become_dictionaries() {
+    let mut scanner = Scanner::default();
+    let mut definitions = Vec::new();
+    for number in 0..20_000 {
+        let json = format!("{{\"id\":1,\"key {number}\":{{\"x\":2}}}}");
+        let (mut notes, mut text) = (Vec::new(), Vec::new());
+        scanner.message(json.as_bytes(), &mut notes);
+        definitions.extend_from_slice(&scanner.take_definitions());
+        if number % 1000 == 0 {
+            print(&notes, &definitions, b"\n", &mut text).unwrap();
+            assert_eq!(String::from_utf8(text).unwrap(), format!("\n{json}"));
+        }
+    }
+    assert!(scanner.is_full());
+}
+
+#[test]
+fn a_long_array_of_short_numbers_is_taken_apart() {
+    let json = format!("[{}0]", "1,".repeat(100_000));
+    assert_eq!(round_trip(&json), (json.clone(), true));
+}
+
+#[test]
+fn notes_without_meaning_are_refused() {
+    let cases: [&[u8]; 9] = [
+        &[Token::Null as u8],
+        &[Token::Message as u8],
+        &[Token::Message as u8, 200],
+        &[Token::Message as u8, Token::Integer as u8, 1, 2, 3],
+        &[Token::Message as u8, Token::Text as u8, 5, b'a'],
+        &[Token::Message as u8, Token::Array as u8, 2, 0, 0, 0, 0],
+        &[Token::Message as u8, Token::Object as u8, 0, 0],
+        &[Token::Message as u8, Token::Units as u8, 255, 255, 255, 255],
+        &[Token::Message as u8, Token::Dictionary as u8, 1, 0, 0, 0, 0],
+    ];
+    for notes in cases {
+        assert_eq!(print(notes, &[], b"", &mut Vec::new()), Err(Malformed));
+    }
+    assert_eq!(print(&[], &[1, 0, 9], b"", &mut Vec::new()), Err(Malformed));
+}

@@ -1,0 +1,231 @@
+import { Token } from './value-tokens.js';
+
+// What the addon has made of received JSON, in the form of `src/values/mod.rs`. It has checked all of
+// it, so that nothing is checked here.
+
+/** An object is made by a function of its own after so many of its shape. */
+const COMPILED_AFTER = 64;
+
+/** So many functions are made at most: shapes may come and go, functions take room for ever. */
+const COMPILED_MAX = 512;
+
+/** Texts up to this length are looked for among those that were made before. */
+const SHARED_LENGTH_MAX = 24;
+
+/** Places for such texts, a power of two. */
+const SHARED_COUNT = 2048;
+
+/** The keys of an object in their order. */
+interface Shape {
+  keys: string[];
+  /** Some key is found on every object, and an assignment might not make a property of it. */
+  isInherited: boolean;
+  /** Objects that were made one property after the other. */
+  count: number;
+  make: (() => object) | undefined;
+}
+
+let shapes: Shape[] = [];
+let compiled = 0;
+
+// What is being read. They are variables of the module, because V8 keeps those at hand.
+let buffer: ArrayBuffer | undefined;
+let bytes: Buffer;
+let view: DataView;
+let at = 0;
+
+const shared = new Array<string | undefined>(SHARED_COUNT).fill(undefined);
+
+function open(source: ArrayBuffer, begin: number): void {
+  if (source !== buffer) {
+    buffer = source;
+    bytes = Buffer.from(source);
+    view = new DataView(source);
+  }
+  at = begin;
+}
+
+/** Learns shapes, which are numbered on. */
+export function addShapes(source: ArrayBuffer, begin: number, end: number): void {
+  open(source, begin);
+  while (at < end) {
+    const keys: string[] = [];
+    const count = readCount16();
+    for (let index = 0; index < count; index++) {
+      const length = bytes[at++] as number;
+      // `"name":`
+      keys.push(bytes.toString('utf8', at + 1, at + length - 2));
+      at += length;
+    }
+    const isInherited = keys.some((key) => key in Object.prototype);
+    shapes.push({ keys, isInherited, count: 0, make: undefined });
+  }
+}
+
+/** The addon numbers shapes from 0 again. */
+export function forgetShapes(): void {
+  shapes = [];
+}
+
+/**
+ * The next messages of a batch. A text that the addon has left to `JSON.parse` is passed to `parse`.
+ */
+export function readMessages(
+  source: ArrayBuffer,
+  begin: number,
+  count: number,
+  parse: (json: string) => unknown,
+): unknown[] {
+  open(source, begin);
+  const messages = new Array<unknown>(count);
+  for (let index = 0; index < count; index++) {
+    // Token.Message
+    at++;
+    if (bytes[at] === Token.Json) {
+      at++;
+      messages[index] = parse(readLong('utf8'));
+    } else {
+      messages[index] = read();
+    }
+  }
+  if (source.byteLength > KEPT_BYTES_MAX) buffer = undefined;
+  return messages;
+}
+
+/** A longer buffer is not kept for the next batch. */
+const KEPT_BYTES_MAX = 1024 * 1024;
+
+function read(): unknown {
+  switch (bytes[at++]) {
+    case Token.Integer: {
+      const value = view.getInt32(at, true);
+      at += 4;
+      return value;
+    }
+    case Token.Double: {
+      const value = view.getFloat64(at, true);
+      at += 8;
+      return value;
+    }
+    case Token.Text:
+      return readText();
+    case Token.Object: {
+      const shape = shapes[readCount16()] as Shape;
+      return shape.make === undefined ? readObject(shape) : shape.make();
+    }
+    case Token.Array: {
+      const count = readCount();
+      const values: unknown[] = [];
+      for (let index = 0; index < count; index++) values.push(read());
+      return values;
+    }
+    case Token.Null:
+      return null;
+    case Token.True:
+      return true;
+    case Token.False:
+      return false;
+    case Token.Ascii:
+    case Token.Latin1:
+      return readLong('latin1');
+    case Token.Units: {
+      const length = 2 * readCount();
+      const begin = at;
+      at += length;
+      return bytes.toString('utf16le', begin, at);
+    }
+    default:
+      return readDictionary();
+  }
+}
+
+function readCount16(): number {
+  const count = view.getUint16(at, true);
+  at += 2;
+  return count;
+}
+
+function readCount(): number {
+  const count = view.getUint32(at, true);
+  at += 4;
+  return count;
+}
+
+function readLong(encoding: 'latin1' | 'utf8'): string {
+  const length = readCount();
+  const begin = at;
+  at += length;
+  return bytes.toString(encoding, begin, at);
+}
+
+function readText(): string {
+  const length = bytes[at++] as number;
+  const begin = at;
+  at += length;
+  if (length > SHARED_LENGTH_MAX) return bytes.toString('latin1', begin, at);
+  let hash = length;
+  for (let index = begin; index < at; index++)
+    hash = Math.imul(hash, 31) + (bytes[index] as number);
+  const place = (hash ^ (hash >>> 15)) & (SHARED_COUNT - 1);
+  const text = shared[place];
+  if (text !== undefined && text.length === length) {
+    let index = 0;
+    while (index < length && text.charCodeAt(index) === bytes[begin + index]) index++;
+    if (index === length) return text;
+  }
+  const made = bytes.toString('latin1', begin, at);
+  shared[place] = made;
+  return made;
+}
+
+/** Sets a property as `JSON.parse` does, whatever objects inherit. */
+function define(object: object, key: string, value: unknown): void {
+  Object.defineProperty(object, key, {
+    value,
+    configurable: true,
+    enumerable: true,
+    writable: true,
+  });
+}
+
+function readDictionary(): object {
+  const object: Record<string, unknown> = {};
+  const count = readCount();
+  for (let index = 0; index < count; index++) {
+    const key = read() as string;
+    const value = read();
+    if (key in object) define(object, key, value);
+    else object[key] = value;
+  }
+  return object;
+}
+
+function readObject(shape: Shape): object {
+  if (++shape.count === COMPILED_AFTER) shape.make = compile(shape.keys);
+  const object: Record<string, unknown> = {};
+  const { keys, isInherited } = shape;
+  for (const key of keys) {
+    const value = read();
+    if (isInherited) define(object, key, value);
+    else object[key] = value;
+  }
+  return object;
+}
+
+/**
+ * A function with an object literal, which V8 makes several times as fast as one property after the
+ * other. Nothing of the keys can be taken for code: they are written as JSON, and `__proto__` is
+ * none of them. `undefined` where the process must not make code of texts.
+ */
+function compile(keys: string[]): (() => object) | undefined {
+  if (compiled === COMPILED_MAX) return undefined;
+  try {
+    const properties = keys.map((key) => `${JSON.stringify(key)}:read()`);
+    const make = new Function('read', `return () => ({${properties.join()}})`)(read);
+    compiled++;
+    return make as () => object;
+  } catch {
+    compiled = COMPILED_MAX;
+    return undefined;
+  }
+}
