@@ -129,10 +129,16 @@ export interface NativeQueueOptions {
 export interface NativeQueue {
   readonly key: number;
   enqueue(id: string, type: string, payload: string, timestamp: number, idempotent: boolean): void;
-  /** For records see `ts/records.ts`. */
-  enqueueMany(records: readonly string[], idempotent: boolean): number;
+  /** The messages come as in `writeValues`, here and in `enqueueLater`. */
+  enqueueMany(bytes: Uint8Array, length: number, end: number, idempotent: boolean): number;
   /** Answers `[[place, code, text], …]` for those of the messages that are not stored. */
-  enqueueLater(ticket: number, records: readonly string[], idempotent: boolean): void;
+  enqueueLater(
+    ticket: number,
+    bytes: Uint8Array,
+    length: number,
+    end: number,
+    idempotent: boolean,
+  ): void;
   dequeue(limit: number): string;
   markProcessed(id: string): void;
   markProcessedMany(ids: string[]): number;
@@ -176,7 +182,9 @@ export interface NativeQueue {
   settle(request: string): string;
   settleLater(ticket: number, request: string): void;
   extendLater(ticket: number, claims: string, leaseMs: number): void;
-  /** As `enqueueLater`, whatever the timestamp of what is stored already. */
+  /**
+   * As `enqueueLater`, whatever the timestamp of what is stored already. The records are JSON texts.
+   */
   deliverLater(ticket: number, records: readonly string[]): void;
   /** Waits, at most `limits.deadlineMs`, for what the worker thread has begun. */
   finishWorker(): void;

@@ -117,10 +117,7 @@ export class Outbox {
   #putText(text: string): number {
     const values = this.#values;
     if (values !== undefined && values.length > 0) {
-      if (text.length <= COPIED_LENGTH_MAX) {
-        values.addJson(text);
-        return text.length;
-      }
+      if (text.length <= COPIED_LENGTH_MAX && values.addJson(text)) return text.length;
       this.flush();
     }
     this.#text += HEADER_PLACE + text;

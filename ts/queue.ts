@@ -18,8 +18,9 @@ import { addon, type NativeDialect, type NativeQueue } from './native.js';
 import { array, describe, object, string, text, wholeNumber } from './options.js';
 import { areTimersFaked } from './poll-clock.js';
 import { privateFile, removePrivateFile } from './private-file.js';
-import { fields, isText, record } from './records.js';
+import { fields, isText, QueueRecord } from './records.js';
 import type { QueueMessage } from './types.js';
+import { giveBack, takeBuffer } from './value-writer.js';
 import { WorkerCalls } from './worker-calls.js';
 
 /** What a resolved or returned `enqueue` survives. */
@@ -277,10 +278,22 @@ export class SQLiteQueue {
    */
   enqueueMany(messages: readonly QueueMessage[], options?: EnqueueOptions): number {
     const idempotent = isIdempotent(options);
-    const records = array('messages', messages).map((message, index) =>
-      record(message, ` ${index}`),
-    );
-    return this.#call(() => this.#native.enqueueMany(records, idempotent));
+    const values = takeBuffer();
+    try {
+      for (const [index, message] of array('messages', messages).entries()) {
+        const record = new QueueRecord(message as QueueMessage, ` ${index}`);
+        if (!record.addTo(values) && !values.addJson(record.json())) {
+          throw invalidArgument('messages are too long for one call');
+        }
+      }
+      return this.#call(() =>
+        values.handTo((bytes, length, end) =>
+          this.#native.enqueueMany(bytes, length, end, idempotent),
+        ),
+      );
+    } finally {
+      giveBack(values);
+    }
   }
 
   /**
@@ -293,7 +306,7 @@ export class SQLiteQueue {
     try {
       this.#assertOpen();
       const idempotent = isIdempotent(options);
-      return this.#work.enqueue(record(message, ''), idempotent);
+      return this.#work.enqueue(new QueueRecord(message, ''), idempotent);
     } catch (error) {
       return Promise.reject(error);
     }

@@ -1,9 +1,10 @@
 import { IpcError } from './errors.js';
 import { describe, object } from './options.js';
 import type { QueueMessage } from './types.js';
+import type { ValueBuffer } from './value-writer.js';
 
-/** The columns of a message, its payload as JSON. */
-export function fields(message: QueueMessage, which: string) {
+/** The columns of a message, checked so far as they are not the core's to check. */
+function columns(message: QueueMessage, which: string): QueueMessage {
   object(`message${which}`, message);
   const { id, type, payload, timestamp } = message;
   if (!isText(id)) throw invalid(`message${which}: id`, 'a string of whole characters', id);
@@ -11,6 +12,10 @@ export function fields(message: QueueMessage, which: string) {
   if (typeof timestamp !== 'number') {
     throw invalid(`message${which}: timestamp`, 'a number', timestamp);
   }
+  return { id, type, timestamp, payload };
+}
+
+function payloadJson(payload: unknown, which: string): string {
   let json: string | undefined;
   try {
     json = JSON.stringify(payload);
@@ -22,7 +27,13 @@ export function fields(message: QueueMessage, which: string) {
     );
   }
   if (json === undefined) throw invalid(`message${which}: payload`, 'a JSON value', payload);
-  return { id, type, payload: json, timestamp };
+  return json;
+}
+
+/** The columns of a message, its payload as JSON. */
+export function fields(message: QueueMessage, which: string) {
+  const { id, type, payload, timestamp } = columns(message, which);
+  return { id, type, payload: payloadJson(payload, which), timestamp };
 }
 
 /**
@@ -33,16 +44,44 @@ export function isText(value: unknown): value is string {
   return typeof value === 'string' && value.isWellFormed();
 }
 
-/**
- * A message in the form that the addon reads. With its payload last, the payload is not read; see
- * `src/queue/message.rs`.
- */
-export function record(message: QueueMessage, which: string): string {
-  const { id, type, payload, timestamp } = fields(message, which);
-  if (!Number.isFinite(timestamp)) {
-    throw invalid(`message${which}: timestamp`, 'a finite number', timestamp);
+/** A message of the queue on its way to the addon. */
+export class QueueRecord {
+  readonly #columns: QueueMessage;
+  readonly #which: string;
+
+  /** @throws {IpcError} `ERR_IPC_INVALID_MESSAGE`. */
+  constructor(message: QueueMessage, which: string) {
+    this.#columns = columns(message, which);
+    this.#which = which;
+    const { timestamp } = this.#columns;
+    if (!Number.isFinite(timestamp)) {
+      throw invalid(`message${which}: timestamp`, 'a finite number', timestamp);
+    }
   }
-  return `{"id":${JSON.stringify(id)},"type":${JSON.stringify(type)},"timestamp":${timestamp},"payload":${payload}}`;
+
+  /**
+   * Adds it to `values`. False if there it has no form; see {@link ValueBuffer.add}. With its payload
+   * last, the payload is not read; see `src/queue/message.rs`.
+   */
+  addTo(values: ValueBuffer): boolean {
+    const { payload } = this.#columns;
+    // What JSON has no form for would be left out.
+    if (payload === undefined || typeof payload === 'function' || typeof payload === 'symbol') {
+      return false;
+    }
+    return values.add(this.#columns, Number.MAX_SAFE_INTEGER);
+  }
+
+  /**
+   * Its JSON text.
+   *
+   * @throws {IpcError} `ERR_IPC_INVALID_MESSAGE`, `ERR_IPC_UNSERIALIZABLE`.
+   */
+  json(): string {
+    const { id, type, timestamp, payload } = this.#columns;
+    const json = payloadJson(payload, this.#which);
+    return `{"id":${JSON.stringify(id)},"type":${JSON.stringify(type)},"timestamp":${timestamp},"payload":${json}}`;
+  }
 }
 
 function invalid(what: string, expected: string, value: unknown): IpcError {

@@ -29,8 +29,8 @@ const SHORT_TOKEN_BYTES_MAX = 64;
 /** Bytes of a buffer at the beginning; it doubles as needed. */
 const BUFFER_BYTES = 8 * 1024;
 
-/** A buffer does not get longer: a value that would need more is left to `JSON.stringify`. */
-const BUFFER_BYTES_MAX = 32 * 1024 * 1024;
+/** A buffer does not get longer. */
+const BUFFER_BYTES_MAX = 2 ** 31;
 
 /** Bytes of all buffers that are kept for the next messages. */
 const KEPT_BYTES_MAX = 4 * 1024 * 1024;
@@ -66,6 +66,8 @@ const NOTHING_VIEW = viewOf(NOTHING);
 let bytes = NOTHING;
 let view = NOTHING_VIEW;
 let at = 0;
+/** It does not get longer than this. */
+let bytesEnd = 0;
 let holder = 0;
 let shapes: number[] = [];
 /** Bytes of the keys of this message in its JSON text. */
@@ -100,6 +102,10 @@ export class ValueBuffer {
   add(message: unknown, jsonBytesMax: number): boolean {
     if (typeof message !== 'object' || message === null) return false;
     const own = this.#open();
+    bytesEnd = Math.min(
+      BUFFER_BYTES_MAX,
+      at + jsonBytesMax / JSON_BYTES_PER_BYTE + SHORT_TOKEN_BYTES_MAX,
+    );
     let isWhole = false;
     try {
       bytes[at++] = Token.Message;
@@ -111,12 +117,18 @@ export class ValueBuffer {
     return this.#close(own, isWhole);
   }
 
-  /** Adds a message by its JSON text. */
-  addJson(json: string): void {
+  /** Adds a message by its JSON text. False if there is no room for it. */
+  addJson(json: string): boolean {
     const own = this.#open();
-    bytes[at++] = Token.Message;
-    writeJson(json);
-    this.#close(own, true);
+    let isWhole = false;
+    try {
+      bytes[at++] = Token.Message;
+      writeJson(json);
+      isWhole = true;
+    } catch {
+      // More than a buffer holds, or than the process has left.
+    }
+    return this.#close(own, isWhole);
   }
 
   /** Hands the messages to the addon: `length` bytes, and behind them up to `end` their shapes. */
@@ -150,6 +162,7 @@ export class ValueBuffer {
     at = this.length;
     holder = this.#holder;
     shapes = this.#shapes;
+    bytesEnd = BUFFER_BYTES_MAX;
     keyBytes = 0;
     depth = 0;
     arePlainKeysOwn = true;
@@ -206,10 +219,8 @@ function viewOf(buffer: Buffer): DataView {
 /** Makes room for `more` bytes. */
 function reserve(more: number): void {
   if (at + more <= bytes.length) return;
-  if (at + more > BUFFER_BYTES_MAX) throw LEFT_TO_V8;
-  const longer = Buffer.allocUnsafeSlow(
-    Math.min(BUFFER_BYTES_MAX, Math.max(2 * bytes.length, at + more)),
-  );
+  if (at + more > bytesEnd) throw LEFT_TO_V8;
+  const longer = Buffer.allocUnsafeSlow(Math.max(2 * bytes.length, at + more));
   bytes.copy(longer, 0, 0, at);
   bytes = longer;
   view = viewOf(longer);

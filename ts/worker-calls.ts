@@ -1,7 +1,9 @@
-import { fromNative, IpcError } from './errors.js';
+import { fromNative, IpcError, invalidArgument } from './errors.js';
 import { KeepAlive } from './event-loop.js';
 import { limits } from './limits.js';
 import type { NativeQueue } from './native.js';
+import type { QueueRecord } from './records.js';
+import { giveBack, takeBuffer } from './value-writer.js';
 
 /** Whoever waits for the worker thread. */
 interface Waiting {
@@ -13,43 +15,23 @@ interface Waiting {
 type Refused = [place: number, code: string, text: string];
 
 /**
- * Of many messages of one tick so many go to the worker thread at a time, in UTF-16 units: it
- * stores the first ones while the others are made.
+ * Of many messages of one tick so many go to the worker thread at a time, in bytes of values, which
+ * become some 64 KiB of JSON: it stores the first ones while the others are made.
  */
-const HANDOVER_LENGTH_MAX = 64 * 1024;
-
-/** How messages are stored: as `enqueueAsync` does, idempotently or not, or for the delivery layer. */
-type Way = 'enqueue' | 'enqueueIdempotent' | 'deliver';
+const HANDOVER_BYTES_MAX = 40 * 1024;
 
 /** Messages that go to the worker thread together, and the promises for them. */
 class Batch implements Waiting {
-  readonly way: Way;
-  #records: string[] = [];
   readonly #settle: { resolve: () => void; reject: (error: unknown) => void }[] = [];
-  #length = 0;
 
-  constructor(way: Way) {
-    this.way = way;
+  get count(): number {
+    return this.#settle.length;
   }
 
-  /** Whether there is enough for the worker to begin with. */
-  get isLarge(): boolean {
-    return this.#length > HANDOVER_LENGTH_MAX || this.#settle.length >= limits.groupRequestsMax;
-  }
-
-  add(record: string): Promise<void> {
-    this.#records.push(record);
-    this.#length += record.length;
+  add(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#settle.push({ resolve, reject });
     });
-  }
-
-  /** The records, which the core has from then on: no copy is kept here. */
-  take(): string[] {
-    const records = this.#records;
-    this.#records = [];
-    return records;
   }
 
   done(answer: string): void {
@@ -70,6 +52,20 @@ class Batch implements Waiting {
   }
 }
 
+/** Messages of one tick that go to the worker thread together. */
+class OutgoingBatch extends Batch {
+  readonly values = takeBuffer();
+
+  constructor(readonly idempotent: boolean) {
+    super();
+  }
+
+  /** Whether there is enough for the worker to begin with. */
+  get isLarge(): boolean {
+    return this.values.length > HANDOVER_BYTES_MAX || this.count >= limits.groupRequestsMax;
+  }
+}
+
 const SETTLED = Promise.resolve();
 
 /**
@@ -84,7 +80,7 @@ export class WorkerCalls {
   readonly #waiting = new Map<number, Waiting>();
   #lastTicket = 0;
   /** Messages of this tick. */
-  #outgoing: Batch | undefined;
+  #outgoing: OutgoingBatch | undefined;
   #scheduled = false;
   readonly #flushAtEnd = (): void => {
     this.#scheduled = false;
@@ -108,26 +104,40 @@ export class WorkerCalls {
   }
 
   /** Stores the record with others of this tick. */
-  enqueue(record: string, idempotent: boolean): Promise<void> {
-    const way = idempotent ? 'enqueueIdempotent' : 'enqueue';
-    if (this.#outgoing !== undefined && this.#outgoing.way !== way) this.flush();
-    if (this.#outgoing === undefined) {
-      this.#outgoing = new Batch(way);
-      if (!this.#scheduled) SETTLED.then(this.#flushAtEnd);
-      this.#scheduled = true;
+  enqueue(record: QueueRecord, idempotent: boolean): Promise<void> {
+    let batch = this.#batchOf(idempotent);
+    if (!record.addTo(batch.values)) {
+      // What this calls may enqueue something too.
+      const json = record.json();
+      batch = this.#batchOf(idempotent);
+      if (!batch.values.addJson(json)) {
+        this.flush();
+        batch = this.#batchOf(idempotent);
+        if (!batch.values.addJson(json)) throw invalidArgument('the message is too long');
+      }
     }
-    const stored = this.#outgoing.add(record);
-    if (this.#outgoing.isLarge) this.flush();
+    const stored = batch.add();
+    if (batch.isLarge) this.flush();
     return stored;
   }
 
-  /** Stores the records of the delivery layer in one commit, now. */
+  #batchOf(idempotent: boolean): OutgoingBatch {
+    if (this.#outgoing !== undefined && this.#outgoing.idempotent !== idempotent) this.flush();
+    if (this.#outgoing === undefined) {
+      this.#outgoing = new OutgoingBatch(idempotent);
+      if (!this.#scheduled) SETTLED.then(this.#flushAtEnd);
+      this.#scheduled = true;
+    }
+    return this.#outgoing;
+  }
+
+  /** Stores the records of the delivery layer, JSON texts, in one commit, now. */
   store(records: readonly string[]): Promise<void>[] {
     if (records.length === 0) return [];
     this.flush();
-    const batch = new Batch('deliver');
-    const promises = records.map((record) => batch.add(record));
-    this.#send(batch);
+    const batch = new Batch();
+    const promises = records.map(() => batch.add());
+    this.#begin(batch, (native, ticket) => native.deliverLater(ticket, records));
     return promises;
   }
 
@@ -136,7 +146,15 @@ export class WorkerCalls {
     const batch = this.#outgoing;
     if (batch === undefined) return;
     this.#outgoing = undefined;
-    this.#send(batch);
+    const { values, idempotent, count } = batch;
+    if (count > 0) {
+      this.#begin(batch, (native, ticket) =>
+        values.handTo((bytes, length, end) =>
+          native.enqueueLater(ticket, bytes, length, end, idempotent),
+        ),
+      );
+    }
+    giveBack(values);
   };
 
   /** Asks for something else; `begin` hands the request over. Resolves with the answer's JSON. */
@@ -153,14 +171,6 @@ export class WorkerCalls {
     const waiting = this.#take(ticket);
     if (code === null) waiting?.done(value);
     else waiting?.failed(new IpcError(code, value));
-  }
-
-  #send(batch: Batch): void {
-    this.#begin(batch, (native, ticket) => {
-      const { way } = batch;
-      if (way === 'deliver') native.deliverLater(ticket, batch.take());
-      else native.enqueueLater(ticket, batch.take(), way === 'enqueueIdempotent');
-    });
   }
 
   #begin(waiting: Waiting, begin: (native: NativeQueue, ticket: number) => void): void {

@@ -20,7 +20,8 @@ impl NativeQueue {
         ticket: f64,
         records: Array<'_>,
     ) -> errors::Result<()> {
-        self.submit_records(env, ticket, records, Idempotence::Content)
+        let records = read_records(env.raw(), records.raw())?;
+        self.submit_records(ticket, records, Idempotence::Content)
     }
 
     /// Waits for what the worker has begun, whose lock would stand in the way of `deliverMany`.

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::errors::{self, exception};
 use super::event_loop::EventLoop;
-use super::hub::NativeHub;
+use super::hub::{NativeHub, malformed, notes_of};
 use super::runtime::Opened;
 use super::text::{read_all_utf8, read_utf8};
 use crate::error::{Code, Error};
@@ -23,6 +23,7 @@ use crate::queue::{
 };
 use crate::reactor::Key;
 use crate::validate::{self, Dialect};
+use crate::values;
 
 /// How the caller's zod judges the numbers on which its versions differ.
 #[napi(object)]
@@ -139,15 +140,16 @@ impl NativeQueue {
         .map_err(exception)
     }
 
-    /// All or none; returns how many.
+    /// All or none; returns how many. The messages come as in `NativeHub.writeValues`.
     #[napi(catch_unwind)]
     pub fn enqueue_many(
         &mut self,
-        env: Env,
-        records: Array<'_>,
+        bytes: &[u8],
+        length: u32,
+        end: u32,
         idempotent: bool,
     ) -> errors::Result<u32> {
-        let records = read_records(env.raw(), records.raw())?;
+        let records = print_records(bytes, length, end)?;
         let store = self.store.as_mut().ok_or_else(closed)?.queue();
         if let Some(dialect) = self.validate {
             for (index, record) in records.iter().enumerate() {
@@ -168,16 +170,17 @@ impl NativeQueue {
     #[napi(catch_unwind)]
     pub fn enqueue_later(
         &mut self,
-        env: Env,
         ticket: f64,
-        records: Array<'_>,
+        bytes: &[u8],
+        length: u32,
+        end: u32,
         idempotent: bool,
     ) -> errors::Result<()> {
         let idempotence = match idempotent {
             true => Idempotence::Message,
             false => Idempotence::None,
         };
-        self.submit_records(env, ticket, records, idempotence)
+        self.submit_records(ticket, print_records(bytes, length, end)?, idempotence)
     }
 
     #[napi(catch_unwind)]
@@ -472,13 +475,12 @@ impl NativeQueue {
 
     pub(super) fn submit_records(
         &self,
-        env: Env,
         ticket: f64,
-        records: Array<'_>,
+        messages: Records,
         idempotence: Idempotence,
     ) -> errors::Result<()> {
         let batch = Batch {
-            messages: read_records(env.raw(), records.raw())?,
+            messages,
             idempotence,
             validate: self.validate,
         };
@@ -643,9 +645,21 @@ fn check(record: &str, dialect: Dialect, index: usize) -> errors::Result<()> {
     )
 }
 
-/// The messages of an array of strings. It is as long as what waits is counted.
+/// The messages of an array of strings.
 pub(super) fn read_records(env: sys::napi_env, array: sys::napi_value) -> errors::Result<Records> {
-    let (mut text, ends) = read_all_utf8(env, array)?;
+    let (text, ends) = read_all_utf8(env, array)?;
+    records(text, ends)
+}
+
+/// The messages of values, see `NativeHub.writeValues`.
+fn print_records(bytes: &[u8], length: u32, end: u32) -> errors::Result<Records> {
+    let (notes, shapes) = notes_of(bytes, length, end)?;
+    let (text, ends) = values::print_apart(notes, shapes).map_err(malformed)?;
+    records(text, ends)
+}
+
+/// The text takes as much memory as is counted while it waits.
+fn records(mut text: Vec<u8>, ends: Vec<usize>) -> errors::Result<Records> {
     text.shrink_to_fit();
     let text = String::from_utf8(text)
         .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))?;

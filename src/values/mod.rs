@@ -33,7 +33,7 @@ mod shapes;
 mod text;
 
 pub use notes::Malformed;
-pub use print::print;
+pub use print::{print, print_apart};
 
 use shapes::ShapeTree;
 

@@ -17,6 +17,34 @@ pub fn print(
     before: &[u8],
     text: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
+    print_each(notes, shapes, text, |text| text.extend_from_slice(before))
+}
+
+/// The JSON texts of all messages in `notes`, one behind the other, and where each ends.
+///
+/// # Errors
+/// As [`print()`].
+pub fn print_apart(notes: &[u8], shapes: &[u8]) -> Result<(Vec<u8>, Vec<usize>), Malformed> {
+    let (mut text, mut ends) = (Vec::new(), Vec::new());
+    let mut is_first = true;
+    print_each(notes, shapes, &mut text, |text| {
+        if !mem::take(&mut is_first) {
+            ends.push(text.len());
+        }
+    })?;
+    if !is_first {
+        ends.push(text.len());
+    }
+    Ok((text, ends))
+}
+
+/// `begin` is called before each message.
+fn print_each(
+    notes: &[u8],
+    shapes: &[u8],
+    text: &mut Vec<u8>,
+    mut begin: impl FnMut(&mut Vec<u8>),
+) -> Result<(), Malformed> {
     text.reserve(2 * notes.len());
     let mut printer = Printer {
         notes: Notes(notes),
@@ -30,7 +58,7 @@ pub fn print(
         if printer.notes.token()? != Token::Message {
             return Err(Malformed);
         }
-        printer.text.extend_from_slice(before);
+        begin(printer.text);
         printer.message()?;
     }
     Ok(())
