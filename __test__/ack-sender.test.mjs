@@ -15,7 +15,7 @@ function rig(options) {
   let failure;
   const outbox = {
     onFlush: undefined,
-    postText: (text) => posted.push(text.trimEnd()),
+    postMarked: (body) => posted.push(body),
     hasten() {},
   };
   const flush = () => {
@@ -35,7 +35,7 @@ function rig(options) {
   const outcomes = new Map();
   const send = (id, { text = String(id), ...more } = {}) => {
     const message = {
-      text,
+      body: text,
       length: text.length,
       id,
       number: 0,

@@ -2,6 +2,7 @@ import { type Control, controlOf, type Hello, MARK } from './acknowledgements.js
 import { IpcError } from './errors.js';
 import { HeldMessages } from './held-messages.js';
 import { limits } from './limits.js';
+import { fits, type MessageBody } from './message-body.js';
 import type { NativeProgress } from './native.js';
 import type { Outbox } from './outbox.js';
 import { OverdueReplies } from './overdue-replies.js';
@@ -15,9 +16,9 @@ export type SocketLevel = 'handled' | 'received';
 
 /** A message that waits for its acknowledgement. Exactly one of its methods is called, once. */
 export interface Unacknowledged {
-  /** Its JSON text, which may be given up once it has left. */
-  readonly text: string;
-  /** The length of that text. */
+  /** What is sent, which may be given up once it has left. */
+  readonly body: MessageBody;
+  /** The length of that. */
   readonly length: number;
   /** What a server without acknowledgements would answer to. */
   readonly id: unknown;
@@ -49,7 +50,7 @@ type Peer =
 export interface AckSenderOptions {
   /** How far both sides have read each other, or null if that cannot be known. */
   progress: () => NativeProgress | null;
-  /** Length of the texts that may be held back. */
+  /** Length of the messages that may be held back. */
   heldLengthMax: number;
   /** The server has acknowledged on an earlier connection. */
   wasGreeted: boolean;
@@ -79,7 +80,7 @@ export class AckSender {
    * leaves no trace, however long one before it takes.
    */
   readonly #sent = new Map<number, Unacknowledged>();
-  /** The length of their texts. */
+  /** Their length. */
   #sentLength = 0;
   /** Every message up to this number has its outcome. */
   #settledThrough = 0;
@@ -141,10 +142,9 @@ export class AckSender {
     }
   }
 
-  /** Whether the server takes a message of this JSON text, so far as it has said. */
-  admits(text: string): boolean {
-    const max = this.#peerMaxFrameBytes - MARK.length;
-    return text.length * 3 <= max || Buffer.byteLength(text) <= max;
+  /** Whether the server takes a message of this length, so far as it has said. */
+  admits(body: MessageBody): boolean {
+    return fits(body, this.#peerMaxFrameBytes - MARK.length);
   }
 
   /** Sends a message as soon as the window admits it. */
@@ -266,7 +266,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
       if (message.id) this.#expectReply(message);
       this.#watch();
     }
-    this.#outbox.postText(message.text + MARK);
+    this.#outbox.postMarked(message.body);
     this.#outbox.hasten();
   }
 

@@ -6,6 +6,7 @@ import { abortReason, DeliveryError, fromNative, IpcError, invalidArgument } fro
 import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
 import { MalformedFrame, stringify, withId } from './frames.js';
 import { limits } from './limits.js';
+import { Notebook, release } from './message-body.js';
 import type { NativeClientOptions, NativeHub } from './native.js';
 import { DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
 import { type FrameWriter, Outbox } from './outbox.js';
@@ -32,8 +33,8 @@ export interface UnixSocketClientConfig {
   /** Longest message in both directions, in bytes of JSON. Default 64 MiB. */
   maxFrameBytes?: number | undefined;
   /**
-   * Bytes that may wait for a server that does not read; also the length of the messages, in UTF-16
-   * units of JSON, that wait for room in its window of acknowledged ones. Default 256 MiB.
+   * Bytes that may wait for a server that does not read; also the length of the messages, in bytes of
+   * memory, that wait for room in its window of acknowledged ones. Default 256 MiB.
    */
   maxOutboundBytes?: number | undefined;
   /**
@@ -146,6 +147,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
   /** The server at this path has acknowledged on an earlier connection. */
   #wasGreeted = false;
   #plainIds = new PlainIds();
+  readonly #notebook = new Notebook();
   readonly #requests = new Requests();
   /** Counts calls of `disconnect()`: a request does not connect again after one. */
   #life = 0;
@@ -280,9 +282,11 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     });
     const acks = this[ackSender]();
     if (acks === undefined) throw notConnected();
-    const text = stringify(message, this.#maxFrameBytes - MARK.length);
+    const max = this.#maxFrameBytes - MARK.length;
+    const body = this.#notebook.add(message, max) ?? stringify(message, max);
     const id = idOf(message);
-    if (!acks.admits(text)) {
+    if (!acks.admits(body)) {
+      release(body);
       throw new DeliveryError(
         'ERR_IPC_FRAME_TOO_LARGE',
         'The message is too large for the server: it exceeds its maxFrameBytes',
@@ -290,7 +294,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       );
     }
     return new Promise((resolve, reject) => {
-      acks.send(new Send(text, id, timeoutMs, resolve, reject));
+      acks.send(new Send(body, id, timeoutMs, resolve, reject));
     });
   }
 
@@ -636,10 +640,7 @@ function writerTo(key: number): FrameWriter {
   };
   return {
     text: (frames) => write((hub) => hub.write(key, frames)),
-    values: (values) =>
-      write((hub) =>
-        values.handTo((bytes, length, end) => hub.writeValues(key, bytes, length, end)),
-      ),
+    values: (...values) => write((hub) => hub.writeValues(key, ...values)),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { SocketLevel } from './ack-sender.js';
+import { MARK } from './acknowledgements.js';
 import { nodeCrypto } from './builtins.js';
 import { ackSender, checkSocketPath, UnixSocketClient } from './client.js';
 import { type DeliveryStore, deliveryStore } from './delivery-store.js';
@@ -8,6 +9,7 @@ import { KeepAlive } from './event-loop.js';
 import { Fifo } from './fifo.js';
 import { abandon } from './held-messages.js';
 import { limits } from './limits.js';
+import { fits, Notebook } from './message-body.js';
 import { callable, DELAY_MS_MAX, describe, object, oneOf, wholeNumber } from './options.js';
 import { OrderBacklog } from './order-backlog.js';
 import {
@@ -50,6 +52,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   readonly #queue: SQLiteQueue;
   readonly #store: DeliveryStore;
   readonly #spiller: Spiller;
+  readonly #notebook = new Notebook();
   readonly #order: OrderBacklog | undefined;
   readonly #lines = new SocketLines();
   readonly #orderKey: HybridPublisherConfig['orderKey'];
@@ -185,15 +188,22 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
       let id: string | undefined;
       try {
         this.#assertOpen();
-        const record = recordOf(message, this.#newId, this.#now);
+        const record = recordOf(
+          message,
+          this.#newId,
+          this.#now,
+          this.#notebook,
+          // The mark has to find room too.
+          this.#maxFrameBytes - MARK.length,
+        );
         id = record.id;
-        if (record.text.length > limits.payloadBytesMax) throw tooLarge(record.text.length);
+        if (record.body.length > limits.payloadBytesMax) throw tooLarge(record.body.length);
         const key = keyOf(message, this.#orderKey);
         const now = performance.now();
         const publication = new Publication(
           this.#host,
           id,
-          record.text,
+          record.body,
           key,
           now + this.#timeoutMs,
           resolve,
@@ -300,7 +310,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   }
 
   #admit(publication: Publication, now: number): void {
-    const { length } = publication.text;
+    const { length } = publication;
     if (this.#outside.size === 0 && this.#hasRoom(length)) {
       this.#enter(publication, now);
       return;
@@ -328,7 +338,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   #enter(publication: Publication, now: number): void {
     if (this.#pending.size === 0) this.#keepAlive.active = true;
     this.#pending.add(publication);
-    this.#pendingLength += publication.text.length;
+    this.#pendingLength += publication.length;
     // Whatever waited for room still has to have the time to be stored.
     publication.spillAt = Math.min(
       now + this.#spillAfterMs,
@@ -339,7 +349,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
 
   #letIn(): void {
     for (let next = this.#outside.peek(); next !== undefined; next = this.#outside.peek()) {
-      const { length } = next.text;
+      const { length } = next;
       if (next.place !== Place.Done && !this.#hasRoom(length)) return;
       this.#outside.shift();
       if (next.place === Place.Done) continue;
@@ -351,9 +361,9 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   // --- which way a message takes ---------------------------------------------------------------
 
   #route(publication: Publication, now: number): void {
-    const { key, text } = publication;
+    const { key, body } = publication;
     const follows = key !== undefined && this.#order?.has(key) === true;
-    const isLong = text.length * 3 > this.#maxFrameBytes && !this.#fitsFrame(text);
+    const isLong = !fits(body, this.#maxFrameBytes - MARK.length);
     if (this.#alwaysStores || follows || isLong) {
       this.#toQueue(publication);
     } else if (this.#mode === 'connecting') {
@@ -366,13 +376,9 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     }
   }
 
-  #fitsFrame(text: string): boolean {
-    return Buffer.byteLength(text) < this.#maxFrameBytes;
-  }
-
   #toSocket(publication: Publication): void {
     const acks = this.#client[ackSender]();
-    if (acks === undefined || !acks.admits(publication.text)) {
+    if (acks === undefined || !acks.admits(publication.body)) {
       this.#toQueue(publication);
       return;
     }
@@ -507,9 +513,8 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   #leave(publication: Publication): void {
     this.#put(publication, Place.Done);
     this.#pending.delete(publication);
-    this.#pendingLength -= publication.text.length;
-    // Whoever still knows it needs its id alone.
-    publication.text = '';
+    this.#pendingLength -= publication.length;
+    publication.giveUp();
     if (this.#outside.size > 0) this.#letIn();
     if (this.#pending.size > 0) return;
     this.#keepAlive.active = false;
@@ -640,7 +645,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
         break;
       }
       this.#outside.shift();
-      this.#outsideLength -= first.text.length;
+      this.#outsideLength -= first.length;
       this.#counts.rejected++;
       first.place = Place.Done;
       first.reject(certain(timeOut(this.#timeoutMs), first.id));

@@ -90,6 +90,15 @@ export interface NativeClientStats {
   outboundBytes: number;
 }
 
+/** Messages and their shapes in one buffer, in the form of `src/values/mod.rs`. */
+export type NativeValues = [
+  bytes: Uint8Array,
+  begin: number,
+  end: number,
+  shapesBegin: number,
+  shapesEnd: number,
+];
+
 export interface NativeHub {
   setKeepAlive(alive: boolean): void;
   listen(options: NativeServerOptions): number;
@@ -111,8 +120,8 @@ export interface NativeHub {
   /** Null if it cannot be known. */
   progress(client: number): NativeProgress | null;
   write(connection: number, text: string): number;
-  /** As `write`, of messages that a `ValueBuffer` holds: `length` bytes, up to `end` their shapes. */
-  writeValues(connection: number, bytes: Uint8Array, length: number, end: number): number;
+  /** As `write`, of messages that a `ValueBuffer` holds. */
+  writeValues(connection: number, ...values: NativeValues): number;
 }
 
 export interface NativeQueueOptions {
@@ -129,16 +138,9 @@ export interface NativeQueueOptions {
 export interface NativeQueue {
   readonly key: number;
   enqueue(id: string, type: string, payload: string, timestamp: number, idempotent: boolean): void;
-  /** The messages come as in `writeValues`, here and in `enqueueLater`. */
-  enqueueMany(bytes: Uint8Array, length: number, end: number, idempotent: boolean): number;
+  enqueueMany(...args: [...values: NativeValues, idempotent: boolean]): number;
   /** Answers `[[place, code, text], …]` for those of the messages that are not stored. */
-  enqueueLater(
-    ticket: number,
-    bytes: Uint8Array,
-    length: number,
-    end: number,
-    idempotent: boolean,
-  ): void;
+  enqueueLater(...args: [ticket: number, ...values: NativeValues, idempotent: boolean]): void;
   dequeue(limit: number): string;
   markProcessed(id: string): void;
   markProcessedMany(ids: string[]): number;
@@ -225,6 +227,8 @@ export interface NativeQueue {
 export interface Addon {
   NativeHub: new (dispatch: (events: unknown[]) => void) => NativeHub;
   NativeQueue: new (hub: NativeHub, options: NativeQueueOptions) => NativeQueue;
+  /** The JSON texts of messages, one behind the other. */
+  printValues(...values: NativeValues): string;
   /** The rule table of all schemas, as JSON. */
   rules(): string;
   /** Every default and bound of `src/limits.rs` as JSON, its name in camel case. */

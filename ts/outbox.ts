@@ -1,6 +1,9 @@
+import { MARK } from './acknowledgements.js';
 import type { IpcError } from './errors.js';
 import { stringify } from './frames.js';
-import { giveBack, takeBuffer, type ValueBuffer } from './value-writer.js';
+import type { MessageBody, NotedMessage } from './message-body.js';
+import type { NativeValues } from './native.js';
+import { ValueBuffer } from './value-writer.js';
 
 /** Room for the length of a frame, which the addon writes; see `src/frame.rs`. */
 const HEADER_PLACE = '\n\0\0\0';
@@ -42,7 +45,7 @@ function newBatch(): Batch {
  */
 export interface FrameWriter {
   text(frames: string): number;
-  values(values: ValueBuffer): number;
+  values(...values: NativeValues): number;
 }
 
 /**
@@ -54,10 +57,12 @@ export class Outbox {
   readonly #pace: ((outbox: Outbox, added: number) => void) | undefined;
   /** Called at once when everything that was added has been offered to the kernel. */
   onFlush: ((error: IpcError | undefined) => void) | undefined;
-  // What waits for the end of the tick: a text, or values. One of them is empty, so that messages
-  // leave in the order in which they came.
+  // What waits for the end of the tick: a text, or messages of a buffer. One of them is empty, so
+  // that messages leave in the order in which they came.
   #text = '';
   #values: ValueBuffer | undefined;
+  /** The part of the buffer, if it is not this outbox's alone. */
+  #part: { begin: number; end: number } | undefined;
   #awaited = 0;
   #batch: Batch | undefined;
   /** Batches that the kernel has not taken yet, each with the byte count that says it has. */
@@ -103,10 +108,22 @@ export class Outbox {
     this.#go(this.#putText(text));
   }
 
+  /** As {@link Outbox.post}, a message that asks for its acknowledgement. */
+  postMarked(body: MessageBody): void {
+    this.#go(typeof body === 'string' ? this.#putText(body + MARK) : this.#putNoted(body));
+  }
+
+  /** Bytes of the buffer that wait. */
+  get #valuesLength(): number {
+    if (this.#part !== undefined) return this.#part.end - this.#part.begin;
+    return this.#values?.length ?? 0;
+  }
+
   /** Adds a message to what waits. Returns how much there is more. */
   #put(message: unknown, maxFrameBytes: number): number {
+    if (this.#part !== undefined) this.flush();
     if (this.#text === '') {
-      this.#values ??= takeBuffer();
+      this.#values ??= ValueBuffer.take();
       const values = this.#values;
       const before = values.length;
       if (values.add(message, maxFrameBytes)) return values.length - before;
@@ -115,13 +132,26 @@ export class Outbox {
   }
 
   #putText(text: string): number {
-    const values = this.#values;
-    if (values !== undefined && values.length > 0) {
-      if (text.length <= COPIED_LENGTH_MAX && values.addJson(text)) return text.length;
+    if (this.#valuesLength > 0) {
+      const isCopied = this.#part === undefined && text.length <= COPIED_LENGTH_MAX;
+      if (isCopied && this.#values?.addJson(text)) return text.length;
       this.flush();
     }
     this.#text += HEADER_PLACE + text;
     return text.length;
+  }
+
+  #putNoted({ values, begin, end }: NotedMessage): number {
+    if (this.#part !== undefined && this.#values === values && this.#part.end === begin) {
+      this.#part.end = end;
+    } else {
+      this.flush();
+      // It may have one of its own, with nothing in it.
+      this.#values?.release();
+      this.#values = values.share();
+      this.#part = { begin, end };
+    }
+    return end - begin;
   }
 
   /** The promise of what was just added. */
@@ -134,11 +164,7 @@ export class Outbox {
 
   /** Sends what waits, now if it is much or at the end of the tick. */
   #go(added: number): void {
-    const values = this.#values;
-    if (
-      this.#text.length > BATCH_LENGTH_MAX ||
-      (values !== undefined && values.length > BATCH_BYTES_MAX)
-    ) {
+    if (this.#text.length > BATCH_LENGTH_MAX || this.#valuesLength > BATCH_BYTES_MAX) {
       this.flush();
     } else if (!this.#scheduled) {
       this.#scheduled = true;
@@ -160,22 +186,26 @@ export class Outbox {
   flush(): void {
     const text = this.#text;
     const values = this.#values;
-    if (text === '' && (values === undefined || values.length === 0)) return;
+    if (text === '' && this.#valuesLength === 0) return;
+    const part = this.#part;
     this.#awaited = 0;
     const batch = this.#batch;
     this.#text = '';
     this.#values = undefined;
+    this.#part = undefined;
     this.#batch = undefined;
     let until: number;
     try {
       until =
-        text === '' && values !== undefined ? this.#writer.values(values) : this.#writer.text(text);
+        text === '' && values !== undefined
+          ? values.handTo(this.#writer.values, part?.begin, part?.end)
+          : this.#writer.text(text);
     } catch (error) {
       batch?.reject(error);
       this.onFlush?.(error as IpcError);
       return;
     } finally {
-      if (values !== undefined) giveBack(values);
+      values?.release();
     }
     if (until === 0) batch?.resolve();
     else if (batch !== undefined) this.#waiting.push({ until, batch });

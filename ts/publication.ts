@@ -2,6 +2,7 @@ import type { SocketLevel, Unacknowledged } from './ack-sender.js';
 import { IpcError, textOf } from './errors.js';
 import type { HeldMessages } from './held-messages.js';
 import { limits } from './limits.js';
+import { type MessageBody, type Notebook, release } from './message-body.js';
 import { describe, object } from './options.js';
 import { isText } from './records.js';
 
@@ -93,8 +94,8 @@ export class Publication implements Unacknowledged {
   constructor(
     host: PublicationHost,
     readonly id: string,
-    /** The JSON text, which is also the record of the queue. */
-    public text: string,
+    /** What is sent; as JSON text it is also the record of the queue. */
+    public body: MessageBody,
     /** What its order is kept by. */
     readonly key: string | undefined,
     /** When its publisher has to have an answer, on the clock of `performance`. */
@@ -103,7 +104,23 @@ export class Publication implements Unacknowledged {
     readonly reject: (error: unknown) => void,
   ) {
     this.#host = host;
-    this.length = text.length;
+    this.length = body.length;
+  }
+
+  /** The record of the queue. */
+  record(): string {
+    const { body } = this;
+    if (typeof body === 'string') return body;
+    // It may wait for long, and others need the buffer.
+    this.body = body.json();
+    body.release();
+    return this.body;
+  }
+
+  /** Whoever still knows it needs its id alone. */
+  giveUp(): void {
+    release(this.body);
+    this.body = '';
   }
 
   acknowledged(level: SocketLevel): void {
@@ -122,7 +139,8 @@ export class Publication implements Unacknowledged {
 const FIELDS = new Set(['id', 'type', 'payload', 'timestamp']);
 
 /**
- * The id and the JSON text of a message, with what is missing.
+ * The id and the body of a message, with what is missing. Notes are taken in `notebook`, unless the
+ * JSON text may be longer than `jsonBytesMax`.
  *
  * @throws {IpcError} `ERR_IPC_INVALID_MESSAGE`, also for fields that the queue has no column for:
  * they would be lost with the channel; `ERR_IPC_UNSERIALIZABLE`.
@@ -131,9 +149,11 @@ export function recordOf(
   message: PublishableMessage,
   newId: () => string,
   now: () => number,
-): { id: string; text: string } {
+  notebook: Notebook,
+  jsonBytesMax: number,
+): { id: string; body: MessageBody } {
   try {
-    return record(message, newId, now);
+    return record(message, newId, now, notebook, jsonBytesMax);
   } catch (error) {
     if (error instanceof IpcError) throw error;
     // A getter, a `toJSON` or a trap of the caller's, or more text than a string can hold.
@@ -145,7 +165,9 @@ function record(
   message: PublishableMessage,
   newId: () => string,
   now: () => number,
-): { id: string; text: string } {
+  notebook: Notebook,
+  jsonBytesMax: number,
+): { id: string; body: MessageBody } {
   object('message', message);
   let fields = message as PublishableMessage & { toJSON?: unknown };
   if (typeof fields.toJSON === 'function') fields = plain(fields);
@@ -167,7 +189,8 @@ function record(
   if (odd && JSON.stringify(payload) === undefined) {
     throw invalid(wanted('payload', 'a JSON value', payload));
   }
-  return { id, text: JSON.stringify({ id, type, payload, timestamp }) };
+  const whole = { id, type, payload, timestamp };
+  return { id, body: notebook.add(whole, jsonBytesMax) ?? JSON.stringify(whole) };
 }
 
 const NAME = `a non-empty string of at most ${limits.nameBytesMax} bytes`;

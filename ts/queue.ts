@@ -20,7 +20,7 @@ import { areTimersFaked } from './poll-clock.js';
 import { privateFile, removePrivateFile } from './private-file.js';
 import { fields, isText, QueueRecord } from './records.js';
 import type { QueueMessage } from './types.js';
-import { giveBack, takeBuffer } from './value-writer.js';
+import { ValueBuffer } from './value-writer.js';
 import { WorkerCalls } from './worker-calls.js';
 
 /** What a resolved or returned `enqueue` survives. */
@@ -278,7 +278,7 @@ export class SQLiteQueue {
    */
   enqueueMany(messages: readonly QueueMessage[], options?: EnqueueOptions): number {
     const idempotent = isIdempotent(options);
-    const values = takeBuffer();
+    const values = ValueBuffer.take();
     try {
       for (const [index, message] of array('messages', messages).entries()) {
         const record = new QueueRecord(message as QueueMessage, ` ${index}`);
@@ -287,12 +287,10 @@ export class SQLiteQueue {
         }
       }
       return this.#call(() =>
-        values.handTo((bytes, length, end) =>
-          this.#native.enqueueMany(bytes, length, end, idempotent),
-        ),
+        values.handTo((...all) => this.#native.enqueueMany(...all, idempotent)),
       );
     } finally {
-      giveBack(values);
+      values.release();
     }
   }
 

@@ -1,6 +1,7 @@
 import type { SocketLevel, Unacknowledged } from './ack-sender.js';
 import { DeliveryError, IpcError } from './errors.js';
 import { abandon, type HeldMessages } from './held-messages.js';
+import { type MessageBody, release } from './message-body.js';
 
 /** What is known of a message that was sent with `{ ack: true }`. */
 export interface SendReceipt {
@@ -22,19 +23,17 @@ export class Send implements Unacknowledged {
   readonly #timer: ReturnType<typeof setTimeout>;
 
   constructor(
-    public text: string,
+    readonly body: MessageBody,
     readonly id: unknown,
     timeoutMs: number,
     resolve: (receipt: SendReceipt) => void,
     reject: (error: unknown) => void,
   ) {
-    this.length = text.length;
+    this.length = body.length;
     this.#resolve = resolve;
     this.#reject = reject;
     this.#timer = setTimeout(() => {
       abandon(this);
-      // It is not sent again, and may be known to its connection for long.
-      this.text = '';
       const text = `Connection gave no acknowledgement within ${timeoutMs}ms`;
       this.#fail(new IpcError('ERR_IPC_NOT_ACKNOWLEDGED', text), this.number > 0);
     }, timeoutMs);
@@ -44,6 +43,7 @@ export class Send implements Unacknowledged {
 
   acknowledged(level: SocketLevel): void {
     clearTimeout(this.#timer);
+    release(this.body);
     this.#resolve({ level });
   }
 
@@ -59,6 +59,8 @@ export class Send implements Unacknowledged {
 
   #fail({ code, message, cause }: IpcError, indeterminate: boolean): void {
     clearTimeout(this.#timer);
+    // It is not sent again, and may be known to its connection for long.
+    release(this.body);
     this.#reject(new DeliveryError(code, message, { id: idText(this.id), indeterminate, cause }));
   }
 }

@@ -355,8 +355,7 @@ class Run implements Endpoint {
   onAccepted(id: number, uid: number, pid: number): void {
     const outbox = new Outbox({
       text: (frames) => nativeHub().write(id, frames),
-      values: (values) =>
-        values.handTo((bytes, length, end) => nativeHub().writeValues(id, bytes, length, end)),
+      values: (...values) => nativeHub().writeValues(id, ...values),
     });
     const connection = { id, uid, pid, outbox, settled: 0, acks: undefined };
     this.#connections.set(id, connection);

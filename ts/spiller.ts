@@ -103,7 +103,7 @@ export class Spiller {
     let count = left.length;
     while (left.length > 0) {
       try {
-        this.#store.storeNow(left.slice(0, count).map(({ text }) => text));
+        this.#store.storeNow(left.slice(0, count).map((each) => each.record()));
         left = left.slice(count);
         count *= SHRINKAGE;
       } catch (error) {
@@ -130,7 +130,7 @@ export class Spiller {
     const batch = this.#take();
     if (batch.length === 0) return;
     this.#isStoring = true;
-    const outcomes = this.#store.store(batch.map(({ text }) => text));
+    const outcomes = this.#store.store(batch.map((each) => each.record()));
     const storing = batch.map((publication): Storing => {
       // Whoever runs out of time before the answer cannot know it: a commit is not called back.
       const wasStoredPerhaps = publication.isStoredPerhaps;

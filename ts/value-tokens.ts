@@ -14,4 +14,5 @@ export enum Token {
   Object,
   Dictionary,
   Message,
+  Marked,
 }

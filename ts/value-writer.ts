@@ -1,4 +1,5 @@
 import { types } from 'node:util';
+import type { NativeValues } from './native.js';
 import { Token } from './value-tokens.js';
 
 // JSON values on their way to the addon, which prints them as `JSON.stringify` would: V8 takes as
@@ -81,36 +82,52 @@ let lives = 0;
 /** Counts the writings, so that one knows whether another one came between. */
 let opens = 0;
 
+/** Buffers without a user. */
+const kept: ValueBuffer[] = [];
+let keptBytes = 0;
+
+/** The JSON text of a message whose notes and keys have so many bytes is no longer than this. */
+export function jsonBytesAtMost(notesBytes: number, keyBytes: number): number {
+  return notesBytes * JSON_BYTES_PER_BYTE + keyBytes;
+}
+
 /** Messages that wait to be handed to the addon, one behind the other. */
 export class ValueBuffer {
   #bytes: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
-  /** Bytes of the messages. */
-  length = 0;
+  #length = 0;
+  #keyBytes = 0;
   #view = viewOf(this.#bytes);
   #holder = ++lives;
   #shapes: number[] = [];
+  #users = 1;
 
-  /** Bytes of memory that it takes. */
-  get capacity(): number {
-    return this.#bytes.length;
+  /** Bytes of the messages. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Bytes that the keys of the message that was added last have in its JSON text. */
+  get keyBytes(): number {
+    return this.#keyBytes;
   }
 
   /**
    * Adds a message. False if it is to be left to `JSON.stringify`, also because its JSON text may be
-   * longer than `jsonBytesMax`.
+   * longer than `jsonBytesMax`. A marked one asks for an acknowledgement.
    */
-  add(message: unknown, jsonBytesMax: number): boolean {
+  add(message: unknown, jsonBytesMax: number, isMarked = false): boolean {
     if (typeof message !== 'object' || message === null) return false;
     const own = this.#open();
+    const begin = at;
     bytesEnd = Math.min(
       BUFFER_BYTES_MAX,
-      at + jsonBytesMax / JSON_BYTES_PER_BYTE + SHORT_TOKEN_BYTES_MAX,
+      begin + jsonBytesMax / JSON_BYTES_PER_BYTE + SHORT_TOKEN_BYTES_MAX,
     );
     let isWhole = false;
     try {
-      bytes[at++] = Token.Message;
+      bytes[at++] = isMarked ? Token.Marked : Token.Message;
       writeValue(message);
-      isWhole = (at - this.length) * JSON_BYTES_PER_BYTE + keyBytes <= jsonBytesMax;
+      isWhole = jsonBytesAtMost(at - begin, keyBytes) <= jsonBytesMax;
     } catch {
       // Be it a getter that throws or too little memory: it happens to JSON.stringify again.
     }
@@ -131,8 +148,13 @@ export class ValueBuffer {
     return this.#close(own, isWhole);
   }
 
-  /** Hands the messages to the addon: `length` bytes, and behind them up to `end` their shapes. */
-  handTo<Result>(take: (bytes: Uint8Array, length: number, end: number) => Result): Result {
+  /** Hands messages to the addon: all of them, or those from `begin` to `end`. */
+  handTo<Result>(
+    take: (...values: NativeValues) => Result,
+    begin = 0,
+    end: number = this.#length,
+  ): Result {
+    // The next message takes the place of the shapes.
     this.#open();
     for (const shape of shapes) {
       definitions[shape] ??= define(shape);
@@ -141,25 +163,44 @@ export class ValueBuffer {
       bytes.set(definition, at);
       at += definition.length;
     }
-    const end = at;
+    const shapesEnd = at;
     this.#bytes = bytes;
     this.#view = view;
     detach();
-    return take(this.#bytes, this.length, end);
+    return take(this.#bytes, begin, end, this.#length, shapesEnd);
   }
 
-  /** Empties it. */
-  clear(): void {
+  /** One more user, who will {@link release} it. */
+  share(): this {
+    this.#users++;
+    return this;
+  }
+
+  /** A user needs nothing of it any more. When none is left, it serves other messages. */
+  release(): void {
+    if (--this.#users > 0) return;
     opens++;
-    this.length = 0;
+    this.#length = 0;
     this.#holder = ++lives;
     this.#shapes.length = 0;
+    if (keptBytes + this.#bytes.length > KEPT_BYTES_MAX) return;
+    keptBytes += this.#bytes.length;
+    kept.push(this);
+  }
+
+  /** An empty buffer with one user. */
+  static take(): ValueBuffer {
+    const buffer = kept.pop();
+    if (buffer === undefined) return new ValueBuffer();
+    keptBytes -= buffer.#bytes.length;
+    buffer.#users = 1;
+    return buffer;
   }
 
   #open(): number {
     bytes = this.#bytes;
     view = this.#view;
-    at = this.length;
+    at = this.#length;
     holder = this.#holder;
     shapes = this.#shapes;
     bytesEnd = BUFFER_BYTES_MAX;
@@ -177,7 +218,8 @@ export class ValueBuffer {
     if (isAdded) {
       this.#bytes = bytes;
       this.#view = view;
-      this.length = at;
+      this.#length = at;
+      this.#keyBytes = keyBytes;
     }
     detach();
     return isAdded;
@@ -191,25 +233,6 @@ function detach(): void {
   at = 0;
   holder = -1;
   shapes = [];
-}
-
-const kept: ValueBuffer[] = [];
-let keptBytes = 0;
-
-/** An empty buffer. */
-export function takeBuffer(): ValueBuffer {
-  const buffer = kept.pop();
-  if (buffer === undefined) return new ValueBuffer();
-  keptBytes -= buffer.capacity;
-  return buffer;
-}
-
-/** Gives a buffer back that is no longer used. */
-export function giveBack(buffer: ValueBuffer): void {
-  buffer.clear();
-  if (keptBytes + buffer.capacity > KEPT_BYTES_MAX) return;
-  keptBytes += buffer.capacity;
-  kept.push(buffer);
 }
 
 function viewOf(buffer: Buffer): DataView {

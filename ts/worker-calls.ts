@@ -3,7 +3,7 @@ import { KeepAlive } from './event-loop.js';
 import { limits } from './limits.js';
 import type { NativeQueue } from './native.js';
 import type { QueueRecord } from './records.js';
-import { giveBack, takeBuffer } from './value-writer.js';
+import { ValueBuffer } from './value-writer.js';
 
 /** Whoever waits for the worker thread. */
 interface Waiting {
@@ -54,7 +54,7 @@ class Batch implements Waiting {
 
 /** Messages of one tick that go to the worker thread together. */
 class OutgoingBatch extends Batch {
-  readonly values = takeBuffer();
+  readonly values = ValueBuffer.take();
 
   constructor(readonly idempotent: boolean) {
     super();
@@ -149,12 +149,10 @@ export class WorkerCalls {
     const { values, idempotent, count } = batch;
     if (count > 0) {
       this.#begin(batch, (native, ticket) =>
-        values.handTo((bytes, length, end) =>
-          native.enqueueLater(ticket, bytes, length, end, idempotent),
-        ),
+        values.handTo((...all) => native.enqueueLater(ticket, ...all, idempotent)),
       );
     }
-    giveBack(values);
+    values.release();
   };
 
   /** Asks for something else; `begin` hands the request over. Resolves with the answer's JSON. */

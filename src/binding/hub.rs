@@ -1,5 +1,6 @@
 //! The sockets of one environment, and how its events cross the boundary.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,12 @@ use super::queue::{self, NativeDialect};
 use super::sources::Told;
 use super::text::{check, read_utf8, write_utf8};
 use crate::error::{Code, Error};
-use crate::frame::HEADER_PLACE;
+use crate::frame::{HEADER_PLACE, MARK};
 use crate::queue::Completion;
 use crate::reactor::Key;
 use crate::socket::{ClientOptions, Event, Frames, ServerOptions};
 use crate::validate::Dialect;
-use crate::values::{self, Malformed};
+use crate::values::{self, Around, Malformed};
 
 /// The first element of each event in the array that the dispatcher receives, with the elements
 /// that follow it. `ts/native.ts` has the same names in the same order. Bytes are a buffer, and where
@@ -337,28 +338,58 @@ impl NativeHub {
         self.write_scratch(connection)
     }
 
-    /// As `write`, of messages in the form of [`values`]: the first `length` bytes; from there to
-    /// `end` their shapes.
+    /// As `write`, of messages in the form of [`values`], from `begin` to `end`, with their shapes from
+    /// `shapes_begin` to `shapes_end`.
     #[napi(catch_unwind)]
     pub fn write_values(
         &mut self,
         connection: f64,
         bytes: &[u8],
-        length: u32,
+        begin: u32,
         end: u32,
+        shapes_begin: u32,
+        shapes_end: u32,
     ) -> errors::Result<f64> {
-        let (notes, shapes) = notes_of(bytes, length, end)?;
+        let (notes, shapes) = notes_of(bytes, begin..end, shapes_begin..shapes_end)?;
+        let around = Around {
+            before: &HEADER_PLACE,
+            mark: MARK,
+        };
         self.scratch.clear();
-        values::print(notes, shapes, &HEADER_PLACE, &mut self.scratch).map_err(malformed)?;
+        values::print(notes, shapes, around, &mut self.scratch).map_err(malformed)?;
         self.write_scratch(connection)
     }
 }
 
-/// What the face hands over in one buffer, apart.
-pub(super) fn notes_of(bytes: &[u8], length: u32, end: u32) -> errors::Result<(&[u8], &[u8])> {
-    bytes
-        .get(..end as usize)
-        .and_then(|bytes| bytes.split_at_checked(length as usize))
+/// The JSON texts of messages, which come as in `NativeHub.writeValues`, one behind the other.
+// Node alone calls it, and the unit tests run without.
+#[cfg_attr(test, allow(dead_code))]
+#[napi(catch_unwind)]
+pub fn print_values(
+    env: Env,
+    bytes: &[u8],
+    begin: u32,
+    end: u32,
+    shapes_begin: u32,
+    shapes_end: u32,
+) -> errors::Result<Unknown<'static>> {
+    let (notes, shapes) = notes_of(bytes, begin..end, shapes_begin..shapes_end)?;
+    let mut text = Vec::new();
+    values::print(notes, shapes, Around::default(), &mut text).map_err(malformed)?;
+    let value = write_utf8(env.raw(), &text, text.is_ascii())?;
+    // SAFETY: the string was made in this environment.
+    Ok(unsafe { Unknown::from_raw_unchecked(env.raw(), value) })
+}
+
+/// The notes and the shapes in what the face hands over.
+pub(super) fn notes_of(
+    bytes: &[u8],
+    notes: Range<u32>,
+    shapes: Range<u32>,
+) -> errors::Result<(&[u8], &[u8])> {
+    let part = |range: Range<u32>| bytes.get(range.start as usize..range.end as usize);
+    part(notes)
+        .zip(part(shapes))
         .ok_or_else(|| malformed(Malformed))
 }
 

@@ -1,6 +1,7 @@
 //! One open queue. Methods that end in `later` run on the queue's worker thread; their results
 //! come through the dispatcher. Batches cross the boundary as one JSON text.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -145,11 +146,13 @@ impl NativeQueue {
     pub fn enqueue_many(
         &mut self,
         bytes: &[u8],
-        length: u32,
+        begin: u32,
         end: u32,
+        shapes_begin: u32,
+        shapes_end: u32,
         idempotent: bool,
     ) -> errors::Result<u32> {
-        let records = print_records(bytes, length, end)?;
+        let records = print_records(bytes, begin..end, shapes_begin..shapes_end)?;
         let store = self.store.as_mut().ok_or_else(closed)?.queue();
         if let Some(dialect) = self.validate {
             for (index, record) in records.iter().enumerate() {
@@ -172,15 +175,21 @@ impl NativeQueue {
         &mut self,
         ticket: f64,
         bytes: &[u8],
-        length: u32,
+        begin: u32,
         end: u32,
+        shapes_begin: u32,
+        shapes_end: u32,
         idempotent: bool,
     ) -> errors::Result<()> {
         let idempotence = match idempotent {
             true => Idempotence::Message,
             false => Idempotence::None,
         };
-        self.submit_records(ticket, print_records(bytes, length, end)?, idempotence)
+        self.submit_records(
+            ticket,
+            print_records(bytes, begin..end, shapes_begin..shapes_end)?,
+            idempotence,
+        )
     }
 
     #[napi(catch_unwind)]
@@ -652,8 +661,8 @@ pub(super) fn read_records(env: sys::napi_env, array: sys::napi_value) -> errors
 }
 
 /// The messages of values, see `NativeHub.writeValues`.
-fn print_records(bytes: &[u8], length: u32, end: u32) -> errors::Result<Records> {
-    let (notes, shapes) = notes_of(bytes, length, end)?;
+fn print_records(bytes: &[u8], notes: Range<u32>, shapes: Range<u32>) -> errors::Result<Records> {
+    let (notes, shapes) = notes_of(bytes, notes, shapes)?;
     let (text, ends) = values::print_apart(notes, shapes).map_err(malformed)?;
     records(text, ends)
 }

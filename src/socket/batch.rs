@@ -91,11 +91,15 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::values::print;
+    use crate::values::{Around, print};
 
     fn texts(scanner: &mut Scanner, frames: &Frames) -> Vec<String> {
         let mut text = Vec::new();
-        print(&frames.notes, &scanner.take_definitions(), b"\n", &mut text).unwrap();
+        let lines = Around {
+            before: b"\n",
+            mark: b"",
+        };
+        print(&frames.notes, &scanner.take_definitions(), lines, &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         text[1..].split('\n').map(str::to_owned).collect()
     }

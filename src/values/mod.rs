@@ -6,7 +6,8 @@
 //! `JSON.stringify` would have made, byte for byte; nobody outside sees the notes.
 //!
 //! ```text
-//! notes       (Message value)*
+//! notes       ((Message | Marked) value)*
+//!                                   a marked one asks for an acknowledgement
 //! value       Null | True | False
 //!             Integer i32
 //!             Double f64
@@ -33,7 +34,7 @@ mod shapes;
 mod text;
 
 pub use notes::Malformed;
-pub use print::{print, print_apart};
+pub use print::{Around, print, print_apart};
 
 use shapes::ShapeTree;
 
@@ -58,10 +59,11 @@ enum Token {
     Object,
     Dictionary,
     Message,
+    Marked,
 }
 
 impl Token {
-    const ALL: [Token; 14] = [
+    const ALL: [Token; 15] = [
         Token::Null,
         Token::True,
         Token::False,
@@ -76,6 +78,7 @@ impl Token {
         Token::Object,
         Token::Dictionary,
         Token::Message,
+        Token::Marked,
     ];
 }
 

@@ -7,17 +7,26 @@ use super::notes::{Malformed, Notes};
 use super::number::NumberPrinter;
 use super::text::print_units;
 
-/// Appends the JSON texts of all messages in `notes` to `text`, each behind `before`.
+/// What stands around the JSON texts of messages.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Around<'a> {
+    /// Before each message.
+    pub before: &'a [u8],
+    /// Behind each that is marked.
+    pub mark: &'a [u8],
+}
+
+/// Appends the JSON texts of all messages in `notes` to `text`.
 ///
 /// # Errors
 /// When `notes` or `shapes` are not what the module describes. `text` then ends somewhere.
 pub fn print(
     notes: &[u8],
     shapes: &[u8],
-    before: &[u8],
+    around: Around<'_>,
     text: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
-    print_each(notes, shapes, text, |text| text.extend_from_slice(before))
+    print_each(notes, shapes, around, text, |_| {})
 }
 
 /// The JSON texts of all messages in `notes`, one behind the other, and where each ends.
@@ -26,24 +35,19 @@ pub fn print(
 /// As [`print()`].
 pub fn print_apart(notes: &[u8], shapes: &[u8]) -> Result<(Vec<u8>, Vec<usize>), Malformed> {
     let (mut text, mut ends) = (Vec::new(), Vec::new());
-    let mut is_first = true;
-    print_each(notes, shapes, &mut text, |text| {
-        if !mem::take(&mut is_first) {
-            ends.push(text.len());
-        }
+    print_each(notes, shapes, Around::default(), &mut text, |end| {
+        ends.push(end)
     })?;
-    if !is_first {
-        ends.push(text.len());
-    }
     Ok((text, ends))
 }
 
-/// `begin` is called before each message.
+/// `ended` is told where each message ends.
 fn print_each(
     notes: &[u8],
     shapes: &[u8],
+    around: Around<'_>,
     text: &mut Vec<u8>,
-    mut begin: impl FnMut(&mut Vec<u8>),
+    mut ended: impl FnMut(usize),
 ) -> Result<(), Malformed> {
     text.reserve(2 * notes.len());
     let mut printer = Printer {
@@ -55,11 +59,17 @@ fn print_each(
         units: Vec::new(),
     };
     while !printer.notes.0.is_empty() {
-        if printer.notes.token()? != Token::Message {
-            return Err(Malformed);
-        }
-        begin(printer.text);
+        let is_marked = match printer.notes.token()? {
+            Token::Message => false,
+            Token::Marked => true,
+            _ => return Err(Malformed),
+        };
+        printer.text.extend_from_slice(around.before);
         printer.message()?;
+        if is_marked {
+            printer.text.extend_from_slice(around.mark);
+        }
+        ended(printer.text.len());
     }
     Ok(())
 }
@@ -208,7 +218,7 @@ impl Printer<'_, '_> {
                 let left = self.notes.u32()?;
                 return Ok(Some(Open::Dictionary { left }));
             }
-            Token::Message => return Err(Malformed),
+            Token::Message | Token::Marked => return Err(Malformed),
         }
         Ok(None)
     }

@@ -1,6 +1,11 @@
 //! Notes made of a JSON text and printed again are the text as `JSON.stringify` would have it.
 
-use super::{Malformed, Scanner, Token, print};
+use super::{Around, Malformed, Scanner, Token, print, print_apart};
+
+const LINES: Around<'_> = Around {
+    before: b"\n",
+    mark: b"",
+};
 
 /// What a text is printed as, and whether it was taken apart.
 fn round_trip(json: &str) -> (String, bool) {
@@ -8,7 +13,13 @@ fn round_trip(json: &str) -> (String, bool) {
     let mut notes = Vec::new();
     scanner.message(json.as_bytes(), &mut notes);
     let mut text = Vec::new();
-    print(&notes, &scanner.take_definitions(), b"", &mut text).unwrap();
+    print(
+        &notes,
+        &scanner.take_definitions(),
+        Around::default(),
+        &mut text,
+    )
+    .unwrap();
     let is_scanned = notes[1] != Token::Json as u8 || json.starts_with('"');
     (String::from_utf8(text).unwrap(), is_scanned)
 }
@@ -127,7 +138,7 @@ fn objects_of_many_shapes_become_dictionaries() {
         scanner.message(json.as_bytes(), &mut notes);
         definitions.extend_from_slice(&scanner.take_definitions());
         if number % 1000 == 0 {
-            print(&notes, &definitions, b"\n", &mut text).unwrap();
+            print(&notes, &definitions, LINES, &mut text).unwrap();
             assert_eq!(String::from_utf8(text).unwrap(), format!("\n{json}"));
         }
     }
@@ -154,7 +165,31 @@ fn notes_without_meaning_are_refused() {
         &[Token::Message as u8, Token::Dictionary as u8, 1, 0, 0, 0, 0],
     ];
     for notes in cases {
-        assert_eq!(print(notes, &[], b"", &mut Vec::new()), Err(Malformed));
+        assert_eq!(
+            print(notes, &[], Around::default(), &mut Vec::new()),
+            Err(Malformed)
+        );
     }
-    assert_eq!(print(&[], &[1, 0, 9], b"", &mut Vec::new()), Err(Malformed));
+    assert_eq!(
+        print(&[], &[1, 0, 9], Around::default(), &mut Vec::new()),
+        Err(Malformed)
+    );
+}
+
+#[test]
+fn marked_messages_get_the_mark_and_each_knows_its_end() {
+    let mut notes = vec![Token::Marked as u8, Token::Null as u8];
+    notes.extend_from_slice(&[Token::Message as u8, Token::Text as u8, 1, b'x']);
+    let around = Around {
+        before: b"<",
+        mark: b">",
+    };
+    let mut text = Vec::new();
+    print(&notes, &[], around, &mut text).unwrap();
+    assert_eq!(text, b"<null><\"x\"");
+    let (text, ends) = print_apart(&notes, &[]).unwrap();
+    assert_eq!(
+        (text.as_slice(), ends),
+        (b"null\"x\"".as_slice(), vec![4, 7])
+    );
 }

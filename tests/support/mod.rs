@@ -129,7 +129,11 @@ impl Rig {
 /// The JSON texts of frames, which are printed anew.
 pub fn texts(frames: &Frames, shapes: &[u8]) -> Vec<String> {
     let mut text = Vec::new();
-    values::print(&frames.notes, shapes, b"\n", &mut text).unwrap();
+    let lines = values::Around {
+        before: b"\n",
+        mark: b"",
+    };
+    values::print(&frames.notes, shapes, lines, &mut text).unwrap();
     let text = String::from_utf8(text).unwrap();
     text[1..].split('\n').map(str::to_owned).collect()
 }

@@ -1,0 +1,83 @@
+import { addon } from './native.js';
+import { jsonBytesAtMost, ValueBuffer } from './value-writer.js';
+
+/**
+ * What a message was when it was taken over, whatever becomes of the object: its notes, or its JSON
+ * text where it has none.
+ */
+export type MessageBody = NotedMessage | string;
+
+/** A buffer with so many bytes takes no further message: it stays as long as one of them does. */
+const SHARED_BYTES_MAX = 64 * 1024;
+
+/** The notes of a message, in a buffer that others have a part of. */
+export class NotedMessage {
+  /** About as long as its JSON text. */
+  readonly length: number;
+  /** Its JSON text is no longer than this. */
+  readonly jsonBytesMax: number;
+  readonly begin: number;
+  readonly end: number;
+  #values: ValueBuffer | undefined;
+
+  /** The message that was added last to `values`, from `begin` on. */
+  constructor(values: ValueBuffer, begin: number) {
+    this.#values = values.share();
+    this.begin = begin;
+    this.end = values.length;
+    this.length = this.end - begin + values.keyBytes;
+    this.jsonBytesMax = jsonBytesAtMost(this.end - begin, values.keyBytes);
+  }
+
+  /** Where it is. */
+  get values(): ValueBuffer {
+    if (this.#values === undefined) throw new Error('The notes of a message were given up');
+    return this.#values;
+  }
+
+  /** Its JSON text. */
+  json(): string {
+    return this.values.handTo(addon.printValues, this.begin, this.end);
+  }
+
+  /** It is not needed any more. */
+  release(): void {
+    this.#values?.release();
+    this.#values = undefined;
+  }
+}
+
+/** Takes notes of messages that are to be marked, as they come. */
+export class Notebook {
+  #values: ValueBuffer | undefined;
+
+  /** `undefined` if it is to be left to `JSON.stringify`; see {@link ValueBuffer.add}. */
+  add(message: unknown, jsonBytesMax: number): NotedMessage | undefined {
+    if (this.#values !== undefined && this.#values.length > SHARED_BYTES_MAX) {
+      this.#values.release();
+      this.#values = undefined;
+    }
+    this.#values ??= ValueBuffer.take();
+    const values = this.#values;
+    const begin = values.length;
+    return values.add(message, jsonBytesMax, true) ? new NotedMessage(values, begin) : undefined;
+  }
+}
+
+/** The JSON text of a body. */
+export function jsonOf(body: MessageBody): string {
+  return typeof body === 'string' ? body : body.json();
+}
+
+/** Whether the JSON text of a body has at most so many bytes. */
+export function fits(body: MessageBody, jsonBytesMax: number): boolean {
+  if (typeof body !== 'string') {
+    return body.jsonBytesMax <= jsonBytesMax || Buffer.byteLength(body.json()) <= jsonBytesMax;
+  }
+  return body.length * 3 <= jsonBytesMax || Buffer.byteLength(body) <= jsonBytesMax;
+}
+
+/** Gives a body up. */
+export function release(body: MessageBody): void {
+  if (typeof body !== 'string') body.release();
+}
