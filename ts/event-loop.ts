@@ -1,6 +1,6 @@
 import { parseFrame } from './frames.js';
 import { addon, EventKind, type NativeHub } from './native.js';
-import { addShapes, forgetShapes, readMessages } from './value-reader.js';
+import { readMessages, readPackage, ShapeTable } from './value-reader.js';
 
 /** An endpoint that events are addressed to. Each method takes what its event carries. */
 export interface Endpoint {
@@ -32,6 +32,10 @@ export interface Endpoint {
   onAcceptFailed?(code: string, message: string): void;
   onStopped?(cut: number): void;
   onCompleted?(ticket: number, code: string | null, value: string): void;
+  /** The claims, and whether the next message is to be delivered alone, or this one is. */
+  onClaimed?(ticket: number, claims: unknown, suspects: boolean): void;
+  /** The shapes of what `onClaimed` is given. */
+  readonly shapes?: ShapeTable;
   onDoorbell?(): void;
 }
 
@@ -40,6 +44,8 @@ export interface Endpoint {
  * it, so that neither descriptors nor the memory of a test file's realm outlive their use.
  */
 let hub: NativeHub | undefined;
+/** The shapes of frames. */
+const shapes = new ShapeTable();
 const endpoints = new Map<number, Endpoint>();
 let holders = 0;
 
@@ -47,7 +53,7 @@ let holders = 0;
 export function nativeHub(): NativeHub {
   if (hub === undefined) {
     hub = new addon.NativeHub(dispatch);
-    forgetShapes();
+    shapes.clear();
     // `process.exit()` skips the hooks in which the addon would remove its socket files.
     process.once('exit', releasePaths);
     SETTLED.then(closeIfIdle);
@@ -134,7 +140,7 @@ function dispatch(events: unknown[]): void {
 }
 
 /**
- * Puts the messages of all frames in the place of their buffers. Before anything else runs, which
+ * Puts the messages of all frames and claims in the place of their buffers. Before anything else runs, which
  * may run the event loop in turn: the addon uses its buffer again then.
  */
 function readFrames(events: unknown[]): void {
@@ -144,14 +150,17 @@ function readFrames(events: unknown[]): void {
     const kind = a[at] as EventKind;
     const first = at + 2;
     if (kind === EventKind.Shapes) {
-      addShapes(a[first], a[first + 1], a[first + 2]);
+      shapes.add(a[first], a[first + 1], a[first + 2]);
     } else if (kind === EventKind.ShapesForgotten) {
-      forgetShapes();
+      shapes.clear();
     } else if (kind === EventKind.Frames) {
       const runs: number[] = a[first + 3];
       let count = 0;
       for (let run = 1; run < runs.length; run += 3) count += runs[run] as number;
-      a[first] = readMessages(a[first], a[first + 1], count, parseFrame);
+      a[first] = readMessages(shapes, a[first], a[first + 1], count, parseFrame);
+    } else if (kind === EventKind.Claimed) {
+      const table = endpoints.get(a[at + 1])?.shapes;
+      if (table !== undefined) a[first + 2] = readPackage(table, a[first + 2], a[first + 3]);
     }
     at = first + ARGUMENTS[kind];
   }
@@ -211,6 +220,9 @@ function one(events: unknown[], at: number): number {
     case EventKind.Completed:
       endpoint?.onCompleted?.(a[first], a[first + 1], a[first + 2]);
       break;
+    case EventKind.Claimed:
+      endpoint?.onClaimed?.(a[first], a[first + 2], a[first + 1] === 1);
+      break;
     case EventKind.Doorbell:
       endpoint?.onDoorbell?.();
       break;
@@ -235,5 +247,6 @@ const ARGUMENTS: Record<EventKind, number> = {
   [EventKind.AcceptFailed]: 2,
   [EventKind.Stopped]: 1,
   [EventKind.Completed]: 3,
+  [EventKind.Claimed]: 5,
   [EventKind.Doorbell]: 0,
 };

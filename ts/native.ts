@@ -22,6 +22,7 @@ export enum EventKind {
   AcceptFailed,
   Stopped,
   Completed,
+  Claimed,
   Doorbell,
 }
 
@@ -141,7 +142,8 @@ export interface NativeQueue {
   enqueueMany(...args: [...values: NativeValues, idempotent: boolean]): number;
   /** Answers `[[place, code, text], …]` for those of the messages that are not stored. */
   enqueueLater(...args: [ticket: number, ...values: NativeValues, idempotent: boolean]): void;
-  dequeue(limit: number): string;
+  /** Answers a package, see `ts/value-reader.ts`. */
+  dequeue(limit: number): ArrayBuffer;
   markProcessed(id: string): void;
   markProcessedMany(ids: string[]): number;
   cleanup(retentionHours: number): number;
@@ -151,7 +153,7 @@ export interface NativeQueue {
     attemptsMax: number,
     name?: string,
     leastTried?: boolean,
-  ): string;
+  ): ArrayBuffer;
   complete(id: string, token: number): boolean;
   fail(
     id: string,
@@ -169,8 +171,8 @@ export interface NativeQueue {
   stats(exact: boolean): string;
   compact(): void;
   /**
-   * Answers as `claim`, or with `{ claims, suspects: true }` when the claim ended in front of a
-   * message that is to be delivered alone, or consists of one, as `alone` permits. With
+   * `Claimed` brings the claims, and tells whether they ended in front of a
+   * message that is to be delivered alone, or consist of one, as `alone` permits. With
    * `leastTried` those come first of which the fewest deliveries were begun.
    */
   claimLater(

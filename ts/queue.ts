@@ -20,8 +20,9 @@ import { areTimersFaked } from './poll-clock.js';
 import { privateFile, removePrivateFile } from './private-file.js';
 import { fields, isText, QueueRecord } from './records.js';
 import type { QueueMessage } from './types.js';
+import { readPackage, ShapeTable } from './value-reader.js';
 import { ValueBuffer } from './value-writer.js';
-import { WorkerCalls } from './worker-calls.js';
+import { type ClaimAnswer, WorkerCalls } from './worker-calls.js';
 
 /** What a resolved or returned `enqueue` survives. */
 export type Durability = 'full' | 'normal';
@@ -170,9 +171,6 @@ export interface DeadLetterOptions {
   offset?: number | undefined;
 }
 
-/** The answer of `claim`; with `suspects`, see `claimLater` of the addon. */
-type ClaimAnswer = ClaimedMessage[] | { claims: ClaimedMessage[]; suspects: true };
-
 /** The answer of `settle`: places of stale claims, and what became of the failed ones. */
 interface SettleAnswer {
   stale: number[];
@@ -206,6 +204,8 @@ export class SQLiteQueue {
   readonly #key: number;
   readonly #dialect: NativeDialect | undefined;
   readonly #work: WorkerCalls;
+  /** Those of messages that the addon hands over. */
+  readonly #shapes = new ShapeTable();
   readonly #doorbells = new Set<() => void>();
   /** The file behind `:memory:`, which goes with the queue. */
   #privateFile: string | undefined;
@@ -316,7 +316,9 @@ export class SQLiteQueue {
    */
   dequeue(batchSize?: number): QueueMessage[] {
     const limit = wholeNumber('batchSize', batchSize, limits.batchSize, { ...COUNT, min: 0 });
-    return JSON.parse(this.#call(() => this.#native.dequeue(limit))) as QueueMessage[];
+    return this.#call(() =>
+      readPackage(this.#shapes, this.#native.dequeue(limit)),
+    ) as QueueMessage[];
   }
 
   /** Marks a message as processed. Unknown ids are ignored. */
@@ -354,8 +356,8 @@ export class SQLiteQueue {
     if (owner !== undefined && text('owner', owner).length > limits.ownerNameLengthMax) {
       throw invalidArgument(`owner must have at most ${limits.ownerNameLengthMax} letters`);
     }
-    return JSON.parse(
-      this.#call(() => this.#native.claim(count, lease, attempts, owner)),
+    return this.#call(() =>
+      readPackage(this.#shapes, this.#native.claim(count, lease, attempts, owner)),
     ) as ClaimedMessage[];
   }
 
@@ -529,15 +531,20 @@ export class SQLiteQueue {
     ): MaybePromise<Result> =>
       areTimersFaked()
         ? use(this.#call(now))
-        : this.#work.ask(later).then((json) => use(JSON.parse(json) as T));
+        : this.#work.ask(later).then((answer) => use(answer as T));
     const claim = (limit: number, leaseMs: number, alone: boolean, leastTried: boolean) => {
       const attempts = attemptsMax(policy.maxAttempts);
       return run(
-        () =>
-          JSON.parse(native.claim(limit, leaseMs, attempts, undefined, leastTried)) as ClaimAnswer,
+        (): ClaimAnswer => {
+          const claimed = native.claim(limit, leaseMs, attempts, undefined, leastTried);
+          return {
+            claims: readPackage(this.#shapes, claimed) as ClaimedMessage[],
+            suspects: false,
+          };
+        },
         (native, ticket) => native.claimLater(ticket, limit, leaseMs, attempts, alone, leastTried),
         (answer): Claims => {
-          if (Array.isArray(answer)) return answer;
+          if (!answer.suspects) return answer.claims;
           return Object.assign(answer.claims, { isNextAlone: !alone });
         },
       );
@@ -623,6 +630,9 @@ export class SQLiteQueue {
 
   readonly #endpoint: Endpoint = {
     onCompleted: (ticket, code, value) => this.#work.completed(ticket, code, value),
+    onClaimed: (ticket, claims, suspects) =>
+      this.#work.claimed(ticket, { claims: claims as ClaimedMessage[], suspects }),
+    shapes: this.#shapes,
     onDoorbell: () => {
       for (const listener of this.#doorbells) listener();
     },

@@ -25,10 +25,38 @@ interface Shape {
   make: (() => object) | undefined;
 }
 
-let shapes: Shape[] = [];
+/** The shapes that one source of notes numbers. */
+export class ShapeTable {
+  /** @internal */
+  shapes: Shape[] = [];
+
+  /** Learns shapes, which are numbered on. */
+  add(source: ArrayBuffer, begin: number, end: number): void {
+    open(source, begin);
+    while (at < end) {
+      const keys: string[] = [];
+      const count = readCount16();
+      for (let index = 0; index < count; index++) {
+        const length = bytes[at++] as number;
+        // `"name":`
+        keys.push(bytes.toString('utf8', at + 1, at + length - 2));
+        at += length;
+      }
+      const isInherited = keys.some((key) => key in Object.prototype);
+      this.shapes.push({ keys, isInherited, count: 0, make: undefined });
+    }
+  }
+
+  /** They are numbered from 0 again. */
+  clear(): void {
+    this.shapes = [];
+  }
+}
+
 let compiled = 0;
 
 // What is being read. They are variables of the module, because V8 keeps those at hand.
+let shapes: Shape[] = [];
 let buffer: ArrayBuffer | undefined;
 let bytes: Buffer;
 let view: DataView;
@@ -45,38 +73,18 @@ function open(source: ArrayBuffer, begin: number): void {
   at = begin;
 }
 
-/** Learns shapes, which are numbered on. */
-export function addShapes(source: ArrayBuffer, begin: number, end: number): void {
-  open(source, begin);
-  while (at < end) {
-    const keys: string[] = [];
-    const count = readCount16();
-    for (let index = 0; index < count; index++) {
-      const length = bytes[at++] as number;
-      // `"name":`
-      keys.push(bytes.toString('utf8', at + 1, at + length - 2));
-      at += length;
-    }
-    const isInherited = keys.some((key) => key in Object.prototype);
-    shapes.push({ keys, isInherited, count: 0, make: undefined });
-  }
-}
-
-/** The addon numbers shapes from 0 again. */
-export function forgetShapes(): void {
-  shapes = [];
-}
-
 /**
  * The next messages of a batch. A text that the addon has left to `JSON.parse` is passed to `parse`.
  */
 export function readMessages(
+  table: ShapeTable,
   source: ArrayBuffer,
   begin: number,
   count: number,
   parse: (json: string) => unknown,
 ): unknown[] {
   open(source, begin);
+  shapes = table.shapes;
   const messages = new Array<unknown>(count);
   for (let index = 0; index < count; index++) {
     // Token.Message
@@ -90,6 +98,16 @@ export function readMessages(
   }
   if (source.byteLength > KEPT_BYTES_MAX) buffer = undefined;
   return messages;
+}
+
+/** A message by itself, see `Scanner::package` in the core. */
+export function readPackage(table: ShapeTable, source: ArrayBuffer, begin = 0): unknown {
+  open(source, begin);
+  if (bytes[at++] === 1) table.clear();
+  const length = readCount();
+  const notes = at + length;
+  table.add(source, at, notes);
+  return readMessages(table, source, notes, 1, JSON.parse)[0];
 }
 
 /** A longer buffer is not kept for the next batch. */

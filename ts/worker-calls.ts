@@ -2,13 +2,21 @@ import { fromNative, IpcError, invalidArgument } from './errors.js';
 import { KeepAlive } from './event-loop.js';
 import { limits } from './limits.js';
 import type { NativeQueue } from './native.js';
+import type { ClaimedMessage } from './queue.js';
 import type { QueueRecord } from './records.js';
 import { ValueBuffer } from './value-writer.js';
 
 /** Whoever waits for the worker thread. */
 interface Waiting {
-  done(answer: string): void;
+  done(answer: unknown): void;
   failed(error: IpcError): void;
+}
+
+/** What was claimed. */
+export interface ClaimAnswer {
+  claims: ClaimedMessage[];
+  /** It ended in front of a message that is to be delivered alone, or consists of one. */
+  suspects: boolean;
 }
 
 /** `[place, code, text]` of a message that was not stored. */
@@ -34,8 +42,8 @@ class Batch implements Waiting {
     });
   }
 
-  done(answer: string): void {
-    const refused = JSON.parse(answer) as Refused[];
+  done(answer: unknown): void {
+    const refused = answer as Refused[];
     const errors = new Map(
       refused.map(([place, code, text]) => [place, new IpcError(code, text)] as const),
     );
@@ -155,8 +163,8 @@ export class WorkerCalls {
     values.release();
   };
 
-  /** Asks for something else; `begin` hands the request over. Resolves with the answer's JSON. */
-  ask(begin: (native: NativeQueue, ticket: number) => void): Promise<string> {
+  /** Asks for something else; `begin` hands the request over. Resolves with the answer. */
+  ask(begin: (native: NativeQueue, ticket: number) => void): Promise<unknown> {
     // Keeps the order: what was enqueued before is with the worker before.
     this.flush();
     return new Promise((resolve, reject) => {
@@ -167,8 +175,13 @@ export class WorkerCalls {
   /** The worker thread's answer. */
   completed(ticket: number, code: string | null, value: string): void {
     const waiting = this.#take(ticket);
-    if (code === null) waiting?.done(value);
+    if (code === null) waiting?.done(JSON.parse(value));
     else waiting?.failed(new IpcError(code, value));
+  }
+
+  /** Its answer to a claim. */
+  claimed(ticket: number, answer: ClaimAnswer): void {
+    this.#take(ticket)?.done(answer);
   }
 
   #begin(waiting: Waiting, begin: (native: NativeQueue, ticket: number) => void): void {

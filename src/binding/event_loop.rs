@@ -173,6 +173,11 @@ impl EventLoop {
         &self.sources
     }
 
+    /// Memory in which JavaScript finds bytes that it reads at once.
+    pub fn inbox(&self) -> &RefCell<Inbox> {
+        &self.inbox
+    }
+
     /// Whether the loop has something to live for.
     pub fn set_keep_alive(&self, alive: bool) {
         let poll = self.poll.get();
@@ -216,7 +221,7 @@ impl EventLoop {
             core.poll_likely(&mut events);
         }
         if !events.is_empty() {
-            self.call(|env, inbox| hub::encode(env, inbox, events, Vec::new()));
+            self.call(|env, inbox| hub::encode(env, inbox, &self.sources, events, Vec::new()));
         }
         self.turn();
     }
@@ -243,7 +248,7 @@ impl EventLoop {
         if events.is_empty() && told.is_empty() {
             return;
         }
-        self.call(|env, inbox| hub::encode(env, inbox, events, told));
+        self.call(|env, inbox| hub::encode(env, inbox, &self.sources, events, told));
     }
 
     /// Calls the dispatcher with an array, as the outermost frame: promises and

@@ -1,5 +1,6 @@
 //! The sockets of one environment, and how its events cross the boundary.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,11 +13,11 @@ use super::errors::{self, exception};
 use super::event_loop::EventLoop;
 use super::inbox::Inbox;
 use super::queue::{self, NativeDialect};
-use super::sources::Told;
+use super::sources::{Sources, Told};
 use super::text::{check, read_utf8, write_utf8};
 use crate::error::{Code, Error};
 use crate::frame::{HEADER_PLACE, MARK};
-use crate::queue::Completion;
+use crate::queue::{Completion, Reply};
 use crate::reactor::Key;
 use crate::socket::{ClientOptions, Event, Frames, ServerOptions};
 use crate::validate::Dialect;
@@ -57,6 +58,8 @@ enum Kind {
     Stopped,
     /// queue, ticket, code or null, message or the answer as JSON
     Completed,
+    /// queue, ticket, whether suspected messages follow, buffer, begin, end
+    Claimed,
     /// queue
     Doorbell,
 }
@@ -407,6 +410,7 @@ const SCRATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub fn encode(
     env: sys::napi_env,
     inbox: &mut Inbox,
+    sources: &RefCell<Sources>,
     events: Vec<Event>,
     told: Vec<Told>,
 ) -> errors::Result<sys::napi_value> {
@@ -516,6 +520,20 @@ pub fn encode(
     }
     for told in told {
         match told {
+            Told::Completed(
+                queue,
+                Completion {
+                    ticket,
+                    result: Ok(Reply::Claimed(claimed)),
+                },
+            ) => {
+                let mut sources = sources.borrow_mut();
+                let scanner = &mut sources.of(queue).scanner;
+                list.begin(Kind::Claimed, queue)?;
+                list.number(ticket as f64)?;
+                list.number(f64::from(u8::from(claimed.suspects)))?;
+                list.bytes(inbox, &scanner.package(claimed.json.as_bytes()))?;
+            }
             Told::Completed(queue, Completion { ticket, result }) => {
                 list.begin(Kind::Completed, queue)?;
                 list.number(ticket as f64)?;

@@ -170,6 +170,10 @@ impl NativeQueue {
 
     /// Stores messages, each by itself, in one commit. Answers `[[place, code, text], …]` for those
     /// that were refused.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "an object would be read property by property"
+    )]
     #[napi(catch_unwind)]
     pub fn enqueue_later(
         &mut self,
@@ -192,9 +196,11 @@ impl NativeQueue {
         )
     }
 
+    /// Answers a package, see [`crate::values::Scanner::package`].
     #[napi(catch_unwind)]
-    pub fn dequeue(&mut self, limit: u32) -> errors::Result<String> {
-        self.store()?.dequeue(limit).map_err(exception)
+    pub fn dequeue(&mut self, env: Env, limit: u32) -> errors::Result<Unknown<'static>> {
+        let messages = self.store()?.dequeue(limit).map_err(exception)?;
+        self.package(env, &messages)
     }
 
     #[napi(catch_unwind)]
@@ -217,18 +223,19 @@ impl NativeQueue {
         Ok(deleted as f64)
     }
 
-    /// `[{ message, token, attempt }, …]`; no attempts mean no limit. `name` stands beside the
+    /// `[{ message, token, attempt }, …]` as a package; no attempts mean no limit. `name` stands beside the
     /// claims, for people. A suspected message is claimed by itself. `least_tried`: those come first of
     /// which the fewest deliveries were begun.
     #[napi(catch_unwind)]
     pub fn claim(
         &mut self,
+        env: Env,
         limit: u32,
         lease_ms: u32,
         attempts_max: u32,
         name: Option<String>,
         least_tried: Option<bool>,
-    ) -> errors::Result<String> {
+    ) -> errors::Result<Unknown<'static>> {
         let owner = Arc::clone(&self.owner);
         let named = name.map(|name| owner.named(&name));
         let owner = named.as_ref().unwrap_or(&owner);
@@ -240,7 +247,7 @@ impl NativeQueue {
             least_tried: least_tried.unwrap_or_default(),
         };
         let claimed = self.store()?.claim_json(limit, &terms).map_err(exception)?;
-        Ok(claimed.json)
+        self.package(env, &claimed.json)
     }
 
     #[napi(catch_unwind)]
@@ -509,6 +516,17 @@ impl NativeQueue {
         self.store.as_mut().map(Opened::queue).ok_or_else(closed)
     }
 
+    /// An `ArrayBuffer` with the package of a JSON text, which JavaScript reads at once.
+    fn package(&self, env: Env, json: &str) -> errors::Result<Unknown<'static>> {
+        let mut sources = self.event_loop.sources().borrow_mut();
+        let package = sources.of(self.key).scanner.package(json.as_bytes());
+        let mut inbox = self.event_loop.inbox().borrow_mut();
+        inbox.clear();
+        let (buffer, _) = inbox.put(env.raw(), &package)?;
+        // SAFETY: the buffer belongs to this environment.
+        Ok(unsafe { Unknown::from_raw_unchecked(env.raw(), buffer) })
+    }
+
     /// Hands a request to the worker, which is started if there is none.
     pub(super) fn submit(&self, ticket: u64, request: Request) -> errors::Result<()> {
         if self.store.is_none() {
@@ -545,9 +563,7 @@ pub fn answer(reply: Reply) -> String {
     match reply {
         Reply::Enqueued(refused) => refused_json(&refused),
         Reply::Handled | Reply::Released => "null".to_owned(),
-        Reply::Claimed(claimed) if claimed.suspects => {
-            format!("{{\"claims\":{},\"suspects\":true}}", claimed.json)
-        }
+        // These are told as `Claimed`.
         Reply::Claimed(claimed) => claimed.json,
         Reply::Settled(settled) => settled_json(&settled),
         Reply::Extended(held) => json!(held).to_string(),

@@ -115,6 +115,31 @@ impl Scanner {
         notes.extend_from_slice(json);
     }
 
+    /// One message by itself, with all that its reader needs:
+    ///
+    /// ```text
+    /// whether the numbers of shapes begin anew, u8
+    /// length of the definitions of new shapes, u32; these
+    /// Message value
+    /// ```
+    pub fn package(&mut self, json: &[u8]) -> Vec<u8> {
+        let begins_anew = self.is_full();
+        if begins_anew {
+            *self = Scanner::default();
+        }
+        let mut notes = Vec::with_capacity(json.len());
+        self.message(json, &mut notes);
+        let definitions = self.take_definitions();
+        let head = (definitions.len() as u32).to_le_bytes();
+        [
+            &[u8::from(begins_anew)],
+            head.as_slice(),
+            &definitions,
+            &notes,
+        ]
+        .concat()
+    }
+
     /// Whether new shapes find no more room, and it is time for a new scanner.
     pub fn is_full(&self) -> bool {
         self.shapes.is_full()
