@@ -65,7 +65,7 @@ struct Decimal {
 impl Decimal {
     /// `None`: it has more digits, or is printed with an exponent.
     fn of(number: f64) -> Option<Self> {
-        const DIGITS_END: f64 = 1e15;
+        const DIGITS_END: u64 = 10u64.pow(15);
         // Smaller ones have an exponent from 1e-7 on. Zero is a whole number.
         if number < 1e-6 && number != 0.0 {
             return None;
@@ -76,18 +76,13 @@ impl Decimal {
             ..1e15 => (1.0, 0),
             _ => return None,
         };
-        let digits = (number * scale).round_ties_even();
+        // Rounded; the check below finds out whether it was right.
+        let digits = (number * scale + 0.5) as u64;
         // Both operands are exact, so that the quotient is the double as which the decimal is read.
-        if digits >= DIGITS_END || digits / scale != number {
+        if digits >= DIGITS_END || digits as f64 / scale != number {
             return None;
         }
-        Some(
-            Decimal {
-                digits: digits as u64,
-                places,
-            }
-            .without_trailing_zeros(),
-        )
+        Some(Decimal { digits, places }.without_trailing_zeros())
     }
 
     fn without_trailing_zeros(mut self) -> Self {
