@@ -4,8 +4,12 @@ import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { AckSender } from '../dist/ack-sender.js';
+import { IpcError } from '../dist/errors.js';
 import { abandon } from '../dist/held-messages.js';
 import { limits } from '../dist/limits.js';
+import { Notebook } from '../dist/message-body.js';
+import { addon } from '../dist/native.js';
+import { Outbox } from '../dist/outbox.js';
 import { OwedReplies } from '../dist/owed-replies.js';
 
 /** A sender whose frames go into a list when the test flushes, and the messages that it was given. */
@@ -15,6 +19,7 @@ function rig(options) {
   let failure;
   const outbox = {
     onFlush: undefined,
+    makeWay() {},
     postMarked: (body) => posted.push(body),
     hasten() {},
   };
@@ -444,4 +449,70 @@ test('the reply to a plain message acknowledges no other with its id', (t) => {
   }
   acks.takeReply({ id: 'x', success: true });
   assert.deepEqual([...outcomes], [['x', 'handled']]);
+});
+
+/** A sender with an outbox of its own, and a kernel that is full when the test says so. */
+function fullRig() {
+  const sent = [];
+  const kernel = { isFull: false };
+  const outbox = new Outbox({
+    text: assert.fail,
+    values(...values) {
+      if (kernel.isFull) throw new IpcError('ERR_IPC_OUTBOUND_FULL', 'full');
+      sent.push(addon.printValues(...values));
+      return 0;
+    },
+  });
+  const acks = new AckSender(outbox, {
+    progress: () => null,
+    heldLengthMax: 1_000_000,
+    wasGreeted: false,
+    owedToPlain: new OwedReplies(100),
+  });
+  acks.take({ $ipc: { hello: { window: 100 } } });
+  const outcomes = [];
+  /** Notes of two books are not in one buffer. */
+  const send = (id) => {
+    const body = new Notebook().add({ id }, 1_000);
+    acks.send({
+      body,
+      length: body.length,
+      id,
+      number: 0,
+      isAbandoned: false,
+      acknowledged: () => outcomes.push(`${id} handled`),
+      lost: ({ code }) => {
+        outcomes.push(`${id} ${code}`);
+        body.release();
+      },
+    });
+  };
+  return { acks, outbox, kernel, sent, outcomes, send };
+}
+
+test('what had to leave before a message and could not takes it not along', () => {
+  const { acks, outbox, kernel, sent, outcomes, send } = fullRig();
+  kernel.isFull = true;
+  send('a');
+  send('b');
+  assert.deepEqual(outcomes, ['a ERR_IPC_OUTBOUND_FULL']);
+  kernel.isFull = false;
+  outbox.flush();
+  assert.deepEqual(sent, ['{"id":"b"}']);
+  acks.take({ $ipc: { through: 1 } });
+  assert.deepEqual(outcomes, ['a ERR_IPC_OUTBOUND_FULL', 'b handled']);
+});
+
+test('a message that could not leave behind another gives its number back', () => {
+  const { acks, outbox, kernel, sent, outcomes, send } = fullRig();
+  send('a');
+  send('b');
+  kernel.isFull = true;
+  outbox.flush();
+  kernel.isFull = false;
+  send('c');
+  outbox.flush();
+  assert.deepEqual(sent, ['{"id":"a"}', '{"id":"c"}']);
+  acks.take({ $ipc: { through: 2 } });
+  assert.deepEqual(outcomes, ['b ERR_IPC_OUTBOUND_FULL', 'a handled', 'c handled']);
 });

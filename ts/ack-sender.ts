@@ -259,6 +259,8 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
   }
 
   #write(message: Unacknowledged): void {
+    // Before it has its number: if that fails, it is not among those that have not left.
+    this.#outbox.makeWay(message.body);
     message.number = ++this.#last;
     this.#sent.set(message.number, message);
     this.#sentLength += message.length;

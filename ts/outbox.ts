@@ -108,8 +108,21 @@ export class Outbox {
     this.#go(this.#putText(text));
   }
 
+  /**
+   * Sends what cannot leave together with this message, and would have to leave before it. Whoever
+   * has to know what a call of `onFlush` is about does this before the message counts.
+   */
+  makeWay(body: MessageBody): void {
+    const goesOn =
+      typeof body === 'string'
+        ? this.#valuesLength === 0
+        : this.#part?.end === body.begin && this.#values === body.values;
+    if (!goesOn) this.flush();
+  }
+
   /** As {@link Outbox.post}, a message that asks for its acknowledgement. */
   postMarked(body: MessageBody): void {
+    this.makeWay(body);
     this.#go(typeof body === 'string' ? this.#putText(body + MARK) : this.#putNoted(body));
   }
 
@@ -142,10 +155,9 @@ export class Outbox {
   }
 
   #putNoted({ values, begin, end }: NotedMessage): number {
-    if (this.#part !== undefined && this.#values === values && this.#part.end === begin) {
+    if (this.#part !== undefined) {
       this.#part.end = end;
     } else {
-      this.flush();
       // It may have one of its own, with nothing in it.
       this.#values?.release();
       this.#values = values.share();
