@@ -54,6 +54,32 @@ function spillerOn(t, answer, answers = undefined) {
   return { spiller, stored, calls, failures };
 }
 
+test('a message of which no record can be made is rejected, and holds up no other', async (t) => {
+  const { spiller, stored } = spillerOn(t, () => undefined);
+  const unstorable = [];
+  const bad = publication('bad');
+  bad.record = () => {
+    throw new Error('no record');
+  };
+  const host = new Spiller(
+    { finish() {}, store: (records) => records.map(async () => {}) },
+    {
+      stored: (one) => stored.push(one.id),
+      unstorable: (one, error) => unstorable.push([one.id, error.message]),
+      failed: assert.fail,
+    },
+  );
+  host.add(bad);
+  await settled();
+  host.add(bad);
+  host.add(publication('good'));
+  await settled();
+  assert.deepEqual(unstorable, Array(2).fill(['bad', 'no record']));
+  assert.deepEqual(stored, ['good']);
+  spiller.storeNow([bad, publication('last')]);
+  assert.equal(stored.length, 2);
+});
+
 test('any number of messages waits for a file that cannot be written to', async (t) => {
   const count = 300_000;
   const { spiller, stored } = spillerOn(t, (_, call) => (call === 1 ? 'SQLITE_BUSY' : undefined));

@@ -1,5 +1,5 @@
 import type { DeliveryStore } from './delivery-store.js';
-import type { IpcError } from './errors.js';
+import { fromNative, type IpcError } from './errors.js';
 import { limits } from './limits.js';
 import { Place, type Publication } from './publication.js';
 
@@ -99,7 +99,7 @@ export class Spiller {
   storeNow(publications: readonly Publication[]): void {
     // What the worker thread has begun is stored once more, which changes nothing.
     this.#store.finish();
-    let left = publications;
+    let left = publications.filter(hasRecord);
     let count = left.length;
     while (left.length > 0) {
       try {
@@ -129,14 +129,25 @@ export class Spiller {
     if (this.#isStoring || this.#timer !== undefined) return;
     const batch = this.#take();
     if (batch.length === 0) return;
-    this.#isStoring = true;
-    const outcomes = this.#store.store(batch.map((each) => each.record()));
-    const storing = batch.map((publication): Storing => {
+    const records: string[] = [];
+    const storing: Storing[] = [];
+    for (const publication of batch) {
+      try {
+        records.push(publication.record());
+      } catch (error) {
+        this.#host.unstorable(publication, fromNative(error));
+        continue;
+      }
       // Whoever runs out of time before the answer cannot know it: a commit is not called back.
-      const wasStoredPerhaps = publication.isStoredPerhaps;
+      storing.push({ publication, wasStoredPerhaps: publication.isStoredPerhaps });
       publication.isStoredPerhaps = true;
-      return { publication, wasStoredPerhaps };
-    });
+    }
+    if (records.length === 0) {
+      this.#begin();
+      return;
+    }
+    this.#isStoring = true;
+    const outcomes = this.#store.store(records);
     Promise.allSettled(outcomes).then((settled) => this.#answered(storing, settled));
   }
 
@@ -247,6 +258,15 @@ function shortestFirst(publications: readonly Publication[]): Publication[] {
     return { publication, rank };
   });
   return ranked.sort((a, b) => a.rank - b.rank).map(({ publication }) => publication);
+}
+
+function hasRecord(publication: Publication): boolean {
+  try {
+    publication.record();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function errorOf(outcome: PromiseSettledResult<void> | undefined): IpcError | undefined {
