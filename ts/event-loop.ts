@@ -1,4 +1,4 @@
-import { parseFrame } from './frames.js';
+import { MalformedFrame, parseFrame, unreadable } from './frames.js';
 import { addon, EventKind, type NativeHub } from './native.js';
 import { readMessages, readPackage, ShapeTable } from './value-reader.js';
 
@@ -127,13 +127,12 @@ function dispatch(events: unknown[]): void {
   readFrames(events);
   let failed = false;
   let failure: unknown;
-  for (let at = 0; at < events.length; ) {
+  for (let at = 0; at < events.length; at = nextOf(events, at)) {
     try {
-      at = one(events, at);
+      one(events, at);
     } catch (error) {
       if (!failed) failure = error;
       failed = true;
-      at = resumeAt;
     }
   }
   if (failed) throw failure;
@@ -146,35 +145,56 @@ function dispatch(events: unknown[]): void {
 function readFrames(events: unknown[]): void {
   // biome-ignore lint/suspicious/noExplicitAny: the addon and this table agree on the types.
   const a = events as any[];
-  for (let at = 0; at < a.length; ) {
-    const kind = a[at] as EventKind;
+  for (let at = 0; at < a.length; at = nextOf(a, at)) {
     const first = at + 2;
-    if (kind === EventKind.Shapes) {
-      shapes.add(a[first], a[first + 1], a[first + 2]);
-    } else if (kind === EventKind.ShapesForgotten) {
-      shapes.clear();
-    } else if (kind === EventKind.Frames) {
-      const runs: number[] = a[first + 3];
-      let count = 0;
-      for (let run = 1; run < runs.length; run += 3) count += runs[run] as number;
-      a[first] = readMessages(shapes, a[first], a[first + 1], count, parseFrame);
-    } else if (kind === EventKind.Claimed) {
-      const table = endpoints.get(a[at + 1])?.shapes;
-      if (table !== undefined) a[first + 2] = readPackage(table, a[first + 2], a[first + 3]);
+    switch (a[at] as EventKind) {
+      case EventKind.Shapes:
+        shapes.add(a[first], a[first + 1], a[first + 2]);
+        break;
+      case EventKind.ShapesForgotten:
+        shapes.clear();
+        break;
+      case EventKind.Frames:
+        a[first] = messagesOf(a[first], a[first + 1], a[first + 3]);
+        break;
+      case EventKind.Claimed: {
+        const table = endpoints.get(a[at + 1])?.shapes;
+        if (table !== undefined) a[first + 2] = claimsOf(table, a[first + 2], a[first + 3]);
+        break;
+      }
     }
-    at = first + ARGUMENTS[kind];
   }
 }
 
-/** Where the event after the current one begins. */
-let resumeAt = 0;
+function messagesOf(source: ArrayBuffer, begin: number, runs: number[]): unknown[] {
+  let count = 0;
+  for (let run = 1; run < runs.length; run += 3) count += runs[run] as number;
+  try {
+    return readMessages(shapes, source, begin, count, parseFrame);
+  } catch (error) {
+    // There was no memory for all of it. What comes behind it must not suffer.
+    return new Array<unknown>(count).fill(unreadable(error));
+  }
+}
 
-function one(events: unknown[], at: number): number {
+/** The claims, or why there was no memory for them: their leases end. */
+function claimsOf(table: ShapeTable, source: ArrayBuffer, begin: number): unknown {
+  try {
+    return readPackage(table, source, begin);
+  } catch (error) {
+    return unreadable(error);
+  }
+}
+
+/** Where the event after this one begins. */
+function nextOf(events: unknown[], at: number): number {
+  return at + 2 + ARGUMENTS[events[at] as EventKind];
+}
+
+function one(events: unknown[], at: number): void {
   const kind = events[at] as EventKind;
   const endpoint = endpoints.get(events[at + 1] as number);
   const first = at + 2;
-  const next = first + ARGUMENTS[kind];
-  resumeAt = next;
   // biome-ignore lint/suspicious/noExplicitAny: the addon and this table agree on the types.
   const a = events as any[];
   switch (kind) {
@@ -221,13 +241,17 @@ function one(events: unknown[], at: number): number {
       endpoint?.onCompleted?.(a[first], a[first + 1], a[first + 2]);
       break;
     case EventKind.Claimed:
-      endpoint?.onClaimed?.(a[first], a[first + 2], a[first + 1] === 1);
+      if (a[first + 2] instanceof MalformedFrame) {
+        const { code, message } = a[first + 2].error;
+        endpoint?.onCompleted?.(a[first], code, message);
+      } else {
+        endpoint?.onClaimed?.(a[first], a[first + 2], a[first + 1] === 1);
+      }
       break;
     case EventKind.Doorbell:
       endpoint?.onDoorbell?.();
       break;
   }
-  return next;
 }
 
 /** Elements of each event behind its kind and its endpoint. */

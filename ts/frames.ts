@@ -68,6 +68,11 @@ export function parseFrame(json: string): unknown {
   }
 }
 
+/** What stands for a frame that there was no memory for. */
+export function unreadable(error: unknown): MalformedFrame {
+  return new MalformedFrame(malformed((error as Error)?.message, error));
+}
+
 function malformed(why: string, cause?: unknown): IpcError {
   return new IpcError('ERR_IPC_MALFORMED_FRAME', `A frame is not JSON: ${why}`, { cause });
 }
