@@ -218,6 +218,41 @@ describe('enqueue', () => {
     );
   });
 
+  test('odd payloads are stored as JSON.stringify has them, in every way', async (t) => {
+    const withJson = (json) => Object.assign(() => 1, { toJSON: () => json });
+    let nested = { v: 1 };
+    for (let depth = 0; depth < 55; depth++) nested = { child: nested, имя: depth };
+    const own = Object.defineProperty({ a: 1 }, '__proto__', { value: 1, enumerable: true });
+    const payloads = [
+      null,
+      0,
+      -0,
+      'text \ud800',
+      [undefined, () => 1, withJson(1)],
+      withJson({ f: 7 }),
+      { f: withJson(7), date: new Date(0), map: new Map(), boxed: Object('s') },
+      new Proxy([1], { get: (list, key) => (key === 'length' ? -1 : list[key]) }),
+      nested,
+      own,
+    ];
+    const stored = (way) => payloads.map((payload, n) => message(`${way} ${n}`, { payload }));
+    const queue = openQueue(t);
+    for (const one of stored('one')) queue.enqueue(one);
+    queue.enqueueMany(stored('many'));
+    await Promise.all(stored('async').map((one) => queue.enqueueAsync(one)));
+    const texts = payloads.map((payload) => JSON.stringify(payload));
+    const expected = [...texts, ...texts, ...texts];
+    const rows = queue.dequeue();
+    assert.deepEqual(
+      rows.map(({ payload }) => JSON.stringify(payload)),
+      expected,
+    );
+    assert.deepStrictEqual(
+      queue.claim().map((claim) => claim.message),
+      rows,
+    );
+  });
+
   test('a payload of 20 MB and one nested 1,000 deep', (t) => {
     const queue = openQueue(t);
     let deep = 1;

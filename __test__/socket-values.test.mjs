@@ -178,6 +178,58 @@ test('what is not a plain object is sent as JSON.stringify has it', async (t) =>
   );
 });
 
+test('what says itself what it is as JSON is asked for it', async (t) => {
+  const path = folder(t);
+  const { peers } = await plainServer(t, path('plain.sock'));
+  const { client } = await connected(t, { socketPath: path('plain.sock') });
+  const withJson = (json) => Object.assign(() => 1, { toJSON: () => json });
+  class Named {
+    id = 1;
+    static toJSON() {
+      return 'Named';
+    }
+  }
+  const odd = new Date(0);
+  odd.toISOString = () => undefined;
+  const lengths = [-1, 1.5, '2', Number.NaN, 2 ** 32].map(
+    (length) => new Proxy([1, 2], { get: (list, key) => (key === 'length' ? length : list[key]) }),
+  );
+  lengths.pop();
+  const values = [
+    { a: 1, f: withJson(5), g: [withJson('x'), () => 1] },
+    { type: Named, none: withJson(undefined) },
+    { odd, list: [odd], good: new Date(1e12) },
+    { lengths },
+  ];
+  const { toJSON } = Date.prototype;
+  const texts = values.map((value) => JSON.stringify(value));
+  await Promise.all(values.map((value) => client.send(value)));
+  Date.prototype.toJSON = (key) => `under ${key}`;
+  t.after(() => {
+    Date.prototype.toJSON = toJSON;
+  });
+  const dates = { d: new Date(0), e: [new Date(0)] };
+  texts.push(JSON.stringify(dates));
+  await client.send(dates);
+  Date.prototype.toJSON = toJSON;
+  await until(() => peers[0]?.frames.length === texts.length, 'the frames');
+  assert.deepEqual(peers[0].frames, texts);
+});
+
+test('nested objects with keys of their own take linear time, both ways', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  server.setRequestHandler((message) => ({ back: message.value }));
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  for (const key of ['имя', '"', 'k'.repeat(101)]) {
+    let value = { v: 1 };
+    // 2 ** 55 visits would never end.
+    for (let depth = 0; depth < 55; depth++) value = { child: value, [key]: depth };
+    const { back } = await client.request({ value });
+    assert.equal(JSON.stringify(back), JSON.stringify(value));
+  }
+});
+
 test('objects of ever new keys arrive, and those that come again are known again', async (t) => {
   const path = folder(t);
   const { server } = await listen(t, { socketPath: path('ipc.sock') });

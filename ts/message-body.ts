@@ -7,7 +7,7 @@ import { jsonBytesAtMost, ValueBuffer } from './value-writer.js';
  */
 export type MessageBody = NotedMessage | string;
 
-/** A buffer with so many bytes takes no further message: it stays as long as one of them does. */
+/** Messages share a buffer of so many bytes at most: it stays as long as one of them does. */
 const SHARED_BYTES_MAX = 64 * 1024;
 
 /** The notes of a message, in a buffer that others have a part of. */
@@ -53,14 +53,17 @@ export class Notebook {
 
   /** `undefined` if it is to be left to `JSON.stringify`; see {@link ValueBuffer.add}. */
   add(message: unknown, jsonBytesMax: number): NotedMessage | undefined {
-    if (this.#values !== undefined && this.#values.length > SHARED_BYTES_MAX) {
-      this.#values.release();
-      this.#values = undefined;
-    }
     this.#values ??= ValueBuffer.take();
     const values = this.#values;
     const begin = values.length;
-    return values.add(message, jsonBytesMax, true) ? new NotedMessage(values, begin) : undefined;
+    if (!values.add(message, jsonBytesMax, true)) return undefined;
+    if (values.length <= SHARED_BYTES_MAX) return new NotedMessage(values, begin);
+    const own = values.split(begin);
+    const noted = new NotedMessage(own, begin);
+    own.release();
+    values.release();
+    this.#values = undefined;
+    return noted;
   }
 }
 

@@ -18,11 +18,9 @@ const SHARED_COUNT = 2048;
 /** The keys of an object in their order. */
 interface Shape {
   keys: string[];
-  /** Some key is found on every object, and an assignment might not make a property of it. */
-  isInherited: boolean;
   /** Objects that were made one property after the other. */
   count: number;
-  make: (() => object) | undefined;
+  make: (() => Record<string, unknown>) | undefined;
 }
 
 /** The shapes that one source of notes numbers. */
@@ -42,8 +40,7 @@ export class ShapeTable {
         keys.push(bytes.toString('utf8', at + 1, at + length - 2));
         at += length;
       }
-      const isInherited = keys.some((key) => key in Object.prototype);
-      this.shapes.push({ keys, isInherited, count: 0, make: undefined });
+      this.shapes.push({ keys, count: 0, make: undefined });
     }
   }
 
@@ -57,9 +54,10 @@ let compiled = 0;
 
 // What is being read. They are variables of the module, because V8 keeps those at hand.
 let shapes: Shape[] = [];
-let buffer: ArrayBuffer | undefined;
-let bytes: Buffer;
-let view: DataView;
+const NOTHING = new ArrayBuffer(0);
+let buffer = NOTHING;
+let bytes: Buffer = Buffer.from(NOTHING);
+let view = new DataView(NOTHING);
 let at = 0;
 
 const shared = new Array<string | undefined>(SHARED_COUNT).fill(undefined);
@@ -96,7 +94,7 @@ export function readMessages(
       messages[index] = read();
     }
   }
-  if (source.byteLength > KEPT_BYTES_MAX) buffer = undefined;
+  if (source.byteLength > KEPT_BYTES_MAX) open(NOTHING, 0);
   return messages;
 }
 
@@ -153,7 +151,7 @@ function read(): unknown {
       return bytes.toString('utf16le', begin, at);
     }
     default:
-      return readDictionary();
+      return readExtended();
   }
 }
 
@@ -196,7 +194,7 @@ function readText(): string {
   return made;
 }
 
-/** Sets a property as `JSON.parse` does, whatever objects inherit. */
+/** Makes a property as `JSON.parse` does, whatever the object inherits. */
 function define(object: object, key: string, value: unknown): void {
   Object.defineProperty(object, key, {
     value,
@@ -206,27 +204,22 @@ function define(object: object, key: string, value: unknown): void {
   });
 }
 
-function readDictionary(): object {
+function set(object: Record<string, unknown>, key: string, value: unknown): void {
+  if (key in object) define(object, key, value);
+  else object[key] = value;
+}
+
+function readObject(shape: Shape): Record<string, unknown> {
+  if (++shape.count === COMPILED_AFTER) shape.make = compile(shape.keys);
   const object: Record<string, unknown> = {};
-  const count = readCount();
-  for (let index = 0; index < count; index++) {
-    const key = read() as string;
-    const value = read();
-    if (key in object) define(object, key, value);
-    else object[key] = value;
-  }
+  for (const key of shape.keys) set(object, key, read());
   return object;
 }
 
-function readObject(shape: Shape): object {
-  if (++shape.count === COMPILED_AFTER) shape.make = compile(shape.keys);
-  const object: Record<string, unknown> = {};
-  const { keys, isInherited } = shape;
-  for (const key of keys) {
-    const value = read();
-    if (isInherited) define(object, key, value);
-    else object[key] = value;
-  }
+function readExtended(): object {
+  const object = readObject(shapes[readCount16()] as Shape);
+  const count = readCount();
+  for (let index = 0; index < count; index++) set(object, read() as string, read());
   return object;
 }
 
@@ -235,13 +228,13 @@ function readObject(shape: Shape): object {
  * other. Nothing of the keys can be taken for code: they are written as JSON, and `__proto__` is
  * none of them. `undefined` where the process must not make code of texts.
  */
-function compile(keys: string[]): (() => object) | undefined {
+function compile(keys: string[]): (() => Record<string, unknown>) | undefined {
   if (compiled === COMPILED_MAX) return undefined;
   try {
     const properties = keys.map((key) => `${JSON.stringify(key)}:read()`);
     const make = new Function('read', `return () => ({${properties.join()}})`)(read);
     compiled++;
-    return make as () => object;
+    return make as () => Record<string, unknown>;
   } catch {
     compiled = COMPILED_MAX;
     return undefined;

@@ -12,7 +12,7 @@ export enum Token {
   Json,
   Array,
   Object,
-  Dictionary,
+  Extended,
   Message,
   Marked,
 }

@@ -15,13 +15,13 @@ const DEPTH_MAX = 64;
 /** A longer text is copied as it is in V8, which looks at many letters at a time. */
 const TEXT_LENGTH_MAX = 48;
 
-/** Beginnings of objects that are known; others are dictionaries, whose keys are noted each time. */
+/** Shapes that are known; further keys of objects are noted each time. */
 const SHAPES_MAX = 16 * 1024;
 
-/** Keys of one shape at most; an object with more is a dictionary. */
+/** Keys of one shape at most; further ones of an object are noted each time. */
 const SHAPE_KEYS_MAX = 256;
 
-/** An object with a longer key, or one that JSON has to escape, is a dictionary. */
+/** A longer key is noted each time, as one that JSON has to escape, and so are those behind it. */
 const KEY_LENGTH_MAX = 100;
 
 /** Bytes that any token takes which has no length of its own in four bytes. */
@@ -74,8 +74,8 @@ let shapes: number[] = [];
 /** Bytes of the keys of this message in its JSON text. */
 let keyBytes = 0;
 let depth = 0;
-/** `for … in` finds no more in a plain object than `Object.keys`. */
-let arePlainKeysOwn = true;
+/** `for … in` finds no more in a plain object than its own keys. */
+let areKeysOwn = true;
 
 /** Counts the buffers and their lives. */
 let lives = 0;
@@ -93,13 +93,18 @@ export function jsonBytesAtMost(notesBytes: number, keyBytes: number): number {
 
 /** Messages that wait to be handed to the addon, one behind the other. */
 export class ValueBuffer {
-  #bytes: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  #bytes: Buffer;
+  #view: DataView;
   #length = 0;
   #keyBytes = 0;
-  #view = viewOf(this.#bytes);
   #holder = ++lives;
   #shapes: number[] = [];
   #users = 1;
+
+  private constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+    this.#view = viewOf(bytes);
+  }
 
   /** Bytes of the messages. */
   get length(): number {
@@ -125,6 +130,7 @@ export class ValueBuffer {
     );
     let isWhole = false;
     try {
+      reserve(SHORT_TOKEN_BYTES_MAX);
       bytes[at++] = isMarked ? Token.Marked : Token.Message;
       writeValue(message);
       isWhole = jsonBytesAtMost(at - begin, keyBytes) <= jsonBytesMax;
@@ -139,6 +145,7 @@ export class ValueBuffer {
     const own = this.#open();
     let isWhole = false;
     try {
+      reserve(SHORT_TOKEN_BYTES_MAX);
       bytes[at++] = Token.Message;
       writeJson(json);
       isWhole = true;
@@ -156,6 +163,7 @@ export class ValueBuffer {
   ): Result {
     // The next message takes the place of the shapes.
     this.#open();
+    bytesEnd = Number.POSITIVE_INFINITY;
     for (const shape of shapes) {
       definitions[shape] ??= define(shape);
       const definition = definitions[shape] as Buffer;
@@ -172,12 +180,14 @@ export class ValueBuffer {
 
   /** One more user, who will {@link release} it. */
   share(): this {
+    this.#assertUsed();
     this.#users++;
     return this;
   }
 
   /** A user needs nothing of it any more. When none is left, it serves other messages. */
   release(): void {
+    this.#assertUsed();
     if (--this.#users > 0) return;
     opens++;
     this.#length = 0;
@@ -188,10 +198,31 @@ export class ValueBuffer {
     kept.push(this);
   }
 
+  /** What nobody uses may have other messages by now. */
+  #assertUsed(): void {
+    if (this.#users === 0) throw new Error('A buffer is used that was given back');
+  }
+
+  /**
+   * Gives the message that was added last, from `begin` on, a buffer of its own, with one user and at
+   * the same place: so much memory does not stay for the sake of the short ones before it.
+   */
+  split(begin: number): ValueBuffer {
+    const own = new ValueBuffer(this.#bytes);
+    own.#length = this.#length;
+    own.#keyBytes = this.#keyBytes;
+    own.#shapes = [...this.#shapes];
+    this.#bytes = Buffer.allocUnsafeSlow(Math.max(BUFFER_BYTES, begin));
+    own.#bytes.copy(this.#bytes, 0, 0, begin);
+    this.#view = viewOf(this.#bytes);
+    this.#length = begin;
+    return own;
+  }
+
   /** An empty buffer with one user. */
   static take(): ValueBuffer {
     const buffer = kept.pop();
-    if (buffer === undefined) return new ValueBuffer();
+    if (buffer === undefined) return new ValueBuffer(Buffer.allocUnsafeSlow(BUFFER_BYTES));
     keptBytes -= buffer.#bytes.length;
     buffer.#users = 1;
     return buffer;
@@ -206,9 +237,8 @@ export class ValueBuffer {
     bytesEnd = BUFFER_BYTES_MAX;
     keyBytes = 0;
     depth = 0;
-    arePlainKeysOwn = true;
-    for (const _ in Object.prototype) arePlainKeysOwn = false;
-    reserve(SHORT_TOKEN_BYTES_MAX);
+    areKeysOwn = true;
+    for (const _ in Object.prototype) areKeysOwn = false;
     return ++opens;
   }
 
@@ -332,44 +362,77 @@ function writeJson(json: string): void {
 
 function writeObject(object: object): void {
   if (++depth > DEPTH_MAX) throw LEFT_TO_V8;
-  // An inherited one counts too. That of dates is known to do nothing else; another one might, and
-  // must not run twice.
+  // An inherited one counts too.
   const { toJSON } = object as { toJSON?: unknown };
   if (toJSON !== undefined) {
-    if (toJSON !== Date.prototype.toJSON || !types.isDate(object)) throw LEFT_TO_V8;
-    writeValue(object.toJSON());
+    writeDate(object, toJSON);
   } else if (Array.isArray(object)) {
     const { length } = object;
+    // That of a proxy may be anything.
+    if (length >>> 0 !== length) throw LEFT_TO_V8;
     bytes[at] = Token.Array;
     view.setUint32(at + 1, length, true);
     at += 5;
-    for (let index = 0; index < length; index++) writeValue(object[index]);
-  } else if (arePlainKeysOwn && Object.getPrototypeOf(object) === Object.prototype) {
-    writePlain(object as Record<string, unknown>);
+    for (let index = 0; index < length; index++) {
+      const value: unknown = object[index];
+      if (typeof value === 'function') checkIsLeftOut(value);
+      writeValue(value);
+    }
+  } else if (Object.getPrototypeOf(object) === Object.prototype) {
+    // A boxed primitive that was given this prototype is taken for a plain object.
+    writeProperties(object as Record<string, unknown>);
   } else {
-    writeDictionary(object as Record<string, unknown>);
+    if (isSpecial(object)) throw LEFT_TO_V8;
+    writeProperties({ ...object });
   }
   depth--;
 }
 
-function writePlain(object: Record<string, unknown>): void {
+const { toJSON: dateToJSON, toISOString: dateToISOString } = Date.prototype;
+
+/** A date as long as that means what it always does. Any other `toJSON` must not run twice. */
+function writeDate(date: object, toJSON: unknown): void {
+  if (toJSON !== dateToJSON || !types.isDate(date) || date.toISOString !== dateToISOString) {
+    throw LEFT_TO_V8;
+  }
+  writeValue(dateToJSON.call(date));
+}
+
+/** What JSON has no form for is left out, or null in an array, unless it says otherwise itself. */
+function checkIsLeftOut(value: object): void {
+  if ((value as { toJSON?: unknown }).toJSON !== undefined) throw LEFT_TO_V8;
+}
+
+function writeProperties(object: Record<string, unknown>): void {
   const begin = at;
   at += 3;
   let shape = 0;
+  // A property that no shape has is noted with its key, and so are those behind it.
+  let countPlace = 0;
+  let count = 0;
   for (const key in object) {
+    if (!areKeysOwn && !Object.hasOwn(object, key)) continue;
     const value = object[key];
-    if (value === undefined || typeof value === 'function' || typeof value === 'symbol') continue;
-    const likely = likelyChildren[shape] as number;
-    if (lastKeys[likely] === key && likely !== 0) {
-      shape = likely;
-    } else {
-      shape = childOf(shape, key);
-      if (shape === 0) {
-        at = begin;
-        writeDictionary(object);
-        return;
-      }
+    if (value === undefined || typeof value === 'symbol') continue;
+    if (typeof value === 'function') {
+      checkIsLeftOut(value);
+      continue;
     }
+    if (countPlace === 0) {
+      const likely = likelyChildren[shape] as number;
+      const child = lastKeys[likely] === key && likely !== 0 ? likely : childOf(shape, key);
+      if (child !== 0) {
+        shape = child;
+        writeValue(value);
+        continue;
+      }
+      reserve(SHORT_TOKEN_BYTES_MAX);
+      countPlace = at;
+      at += 4;
+    }
+    count++;
+    reserve(SHORT_TOKEN_BYTES_MAX);
+    writeText(key);
     writeValue(value);
   }
   keyBytes += keyBytesOf[shape] as number;
@@ -379,27 +442,10 @@ function writePlain(object: Record<string, unknown>): void {
     places[shape] = shapes.push(shape) - 1;
   }
   const place = places[shape] as number;
-  bytes[begin] = Token.Object;
+  bytes[begin] = countPlace === 0 ? Token.Object : Token.Extended;
   bytes[begin + 1] = place;
   bytes[begin + 2] = place >> 8;
-}
-
-/** An object with keys that need not come again. */
-function writeDictionary(object: Record<string, unknown>): void {
-  if (Object.getPrototypeOf(object) !== Object.prototype && isSpecial(object)) throw LEFT_TO_V8;
-  const begin = at;
-  let count = 0;
-  at += 5;
-  for (const key of Object.keys(object)) {
-    const value = object[key];
-    if (value === undefined || typeof value === 'function' || typeof value === 'symbol') continue;
-    if (at + SHORT_TOKEN_BYTES_MAX > bytes.length) reserve(SHORT_TOKEN_BYTES_MAX);
-    writeText(key);
-    writeValue(value);
-    count++;
-  }
-  bytes[begin] = Token.Dictionary;
-  view.setUint32(begin + 1, count, true);
+  if (countPlace > 0) view.setUint32(countPlace, count, true);
 }
 
 /** Whether `JSON.stringify` makes something else of it than its properties, or it has very many. */

@@ -18,7 +18,8 @@
 //!             Json u32 bytes            a JSON text
 //!             Array u32 value*
 //!             Object u16 value*         the number of its shape, counted from 0
-//!             Dictionary u32 (key value)*
+//!             Extended u16 value* u32 (key value)*
+//!                                       an object with further keys behind those of its shape
 //! key         Text u8 bytes | Units u32 u16* | Ascii u32 bytes | Latin1 u32 bytes
 //!
 //! shapes      (u16 (u8 bytes)*)*        the keys of one after the other, each as `"name":`
@@ -57,7 +58,7 @@ enum Token {
     Json,
     Array,
     Object,
-    Dictionary,
+    Extended,
     Message,
     Marked,
 }
@@ -76,7 +77,7 @@ impl Token {
         Token::Json,
         Token::Array,
         Token::Object,
-        Token::Dictionary,
+        Token::Extended,
         Token::Message,
         Token::Marked,
     ];

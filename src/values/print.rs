@@ -111,9 +111,18 @@ impl<'a> Shapes<'a> {
 #[derive(Clone, Copy)]
 enum Open {
     Message,
-    Array { left: u32 },
-    Object { next_key: usize, end: usize },
-    Dictionary { left: u32 },
+    Array {
+        left: u32,
+    },
+    Object {
+        next_key: usize,
+        end: usize,
+        is_extended: bool,
+    },
+    /// The further keys of an object.
+    Extension {
+        left: u32,
+    },
 }
 
 struct Printer<'a, 't> {
@@ -138,9 +147,20 @@ impl Printer<'_, '_> {
                 Open::Message if is_first => None,
                 Open::Message => return Ok(()),
                 Open::Array { left: 0 } => Some(b']'),
-                Open::Dictionary { left: 0 } => Some(b'}'),
-                Open::Object { next_key, end } if next_key == end => Some(b'}'),
-                Open::Array { left } | Open::Dictionary { left } => {
+                Open::Extension { left: 0 } => Some(b'}'),
+                Open::Object {
+                    next_key,
+                    end,
+                    is_extended,
+                } if next_key == end => {
+                    if mem::take(is_extended) {
+                        let left = self.notes.u32()?;
+                        open = Open::Extension { left };
+                        continue;
+                    }
+                    Some(b'}')
+                }
+                Open::Array { left } | Open::Extension { left } => {
                     *left -= 1;
                     None
                 }
@@ -160,7 +180,7 @@ impl Printer<'_, '_> {
                     self.text.extend_from_slice(self.shapes.keys[*next_key]);
                     *next_key += 1;
                 }
-                Open::Dictionary { .. } => {
+                Open::Extension { .. } => {
                     match self.notes.token()? {
                         Token::Text => self.short_text()?,
                         Token::Units => self.units()?,
@@ -208,15 +228,14 @@ impl Printer<'_, '_> {
                 let left = self.notes.u32()?;
                 return Ok(Some(Open::Array { left }));
             }
-            Token::Object => {
+            token @ (Token::Object | Token::Extended) => {
                 self.text.push(b'{');
                 let (next_key, end) = self.shapes.range(self.notes.u16()?)?;
-                return Ok(Some(Open::Object { next_key, end }));
-            }
-            Token::Dictionary => {
-                self.text.push(b'{');
-                let left = self.notes.u32()?;
-                return Ok(Some(Open::Dictionary { left }));
+                return Ok(Some(Open::Object {
+                    next_key,
+                    end,
+                    is_extended: token == Token::Extended,
+                }));
             }
             Token::Message | Token::Marked => return Err(Malformed),
         }

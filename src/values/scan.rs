@@ -144,21 +144,36 @@ impl<'a> Scan<'a, '_> {
     }
 
     fn object(&mut self) -> Option<()> {
-        let (at, begin) = (self.at, self.notes.len());
+        let begin = self.notes.len();
         self.notes.extend_from_slice(&[Token::Object as u8, 0, 0]);
         let mut shape = ROOT;
+        // Where the count of the further keys is, once there is one, and that count.
+        let mut further: Option<(usize, u32)> = None;
         if self.next()? != b'}' {
             loop {
-                match self.known_key(shape) {
-                    Some(child) => shape = child,
-                    None => {
-                        let key = self.key()?;
-                        let Some(child) = self.shapes.child(shape, key) else {
-                            self.at = at;
-                            self.notes.truncate(begin);
-                            return self.dictionary();
-                        };
-                        shape = child;
+                let known = match further {
+                    None => self.known_key(shape),
+                    Some(_) => None,
+                };
+                if let Some(child) = known {
+                    shape = child;
+                } else {
+                    let key = self.key()?;
+                    match further {
+                        None => match self.shapes.child(shape, key) {
+                            Some(child) => shape = child,
+                            None => {
+                                self.notes[begin] = Token::Extended as u8;
+                                let place = self.notes.len();
+                                self.notes.extend_from_slice(&[0; 4]);
+                                further = Some((place, 1));
+                                self.further_key(key);
+                            }
+                        },
+                        Some((_, ref mut count)) => {
+                            *count += 1;
+                            self.further_key(key);
+                        }
                     }
                 }
                 self.value()?;
@@ -170,9 +185,23 @@ impl<'a> Scan<'a, '_> {
             }
         }
         self.at += 1;
+        if let Some((place, count)) = further {
+            self.set_count(place, count);
+        }
         let number = self.shapes.number(shape);
         self.notes[begin + 1..begin + 3].copy_from_slice(&number.to_le_bytes());
         Some(())
+    }
+
+    /// Notes a key that no shape has.
+    fn further_key(&mut self, key: &[u8]) {
+        if key.is_ascii() {
+            self.ascii(key);
+        } else {
+            self.units.clear();
+            append_units(key, false, self.units);
+            self.noted_units();
+        }
     }
 
     /// Takes the key that came next in the object before, and its colon, if it comes here too.
@@ -182,32 +211,6 @@ impl<'a> Scan<'a, '_> {
             self.at += text.len();
             child
         })
-    }
-
-    /// An object with keys that need not come again. Its brace was taken.
-    fn dictionary(&mut self) -> Option<()> {
-        let place = self.begin_counted(Token::Dictionary);
-        let mut count = 0;
-        loop {
-            let key = self.key()?;
-            if key.is_ascii() {
-                self.ascii(key);
-            } else {
-                self.units.clear();
-                append_units(key, false, self.units);
-                self.noted_units();
-            }
-            self.value()?;
-            count += 1;
-            match self.next()? {
-                b',' => self.at += 1,
-                b'}' => break,
-                _ => return None,
-            }
-        }
-        self.at += 1;
-        self.set_count(place, count);
-        Some(())
     }
 
     fn string(&mut self) -> Option<()> {

@@ -8,10 +8,10 @@ pub(super) const ROOT: u16 = 0;
 /// Shapes that are known at the same time.
 const SHAPES_MAX: usize = 8 * 1024;
 
-/// Keys of one shape at most; an object with more is a dictionary.
+/// Keys of one shape at most; further ones of an object are noted each time.
 const SHAPE_KEYS_MAX: u16 = 256;
 
-/// An object with a longer key is a dictionary, in bytes.
+/// A longer key is noted each time, and so are those behind it, in bytes.
 const KEY_BYTES_MAX: usize = 100;
 
 /// Shapes form a tree: each has the keys of its parent and one more. [`ROOT`] has none.

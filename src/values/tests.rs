@@ -129,7 +129,7 @@ fn strings_are_cut_where_they_end() {
 }
 
 #[test]
-fn objects_of_many_shapes_become_dictionaries() {
+fn further_keys_of_objects_are_noted_by_themselves() {
     let mut scanner = Scanner::default();
     let mut definitions = Vec::new();
     for number in 0..20_000 {
@@ -162,7 +162,7 @@ fn notes_without_meaning_are_refused() {
         &[Token::Message as u8, Token::Array as u8, 2, 0, 0, 0, 0],
         &[Token::Message as u8, Token::Object as u8, 0, 0],
         &[Token::Message as u8, Token::Units as u8, 255, 255, 255, 255],
-        &[Token::Message as u8, Token::Dictionary as u8, 1, 0, 0, 0, 0],
+        &[Token::Message as u8, Token::Extended as u8, 0, 0],
     ];
     for notes in cases {
         assert_eq!(
@@ -192,4 +192,28 @@ fn marked_messages_get_the_mark_and_each_knows_its_end() {
         (text.as_slice(), ends),
         (b"null\"x\"".as_slice(), vec![4, 7])
     );
+}
+
+/// Whoever visits a value twice because of a key visits nested ones 2^depth times.
+#[test]
+fn nested_objects_with_further_keys_take_linear_time() {
+    let long = "k".repeat(101);
+    let mut json = "1".to_owned();
+    for _ in 0..60 {
+        json = format!("{{\"a\":{json},\"{long}\":1}}");
+    }
+    assert_eq!(round_trip(&json), (json.clone(), true));
+}
+
+#[test]
+fn further_keys_stand_behind_those_of_the_shape() {
+    let long = "k".repeat(101);
+    let cases = [
+        format!("{{\"{long}\":1}}"),
+        format!("{{\"a\":1,\"{long}\":{{}},\"b\":[{{\"{long}\":2,\"a\":3}}]}}"),
+        format!("{{\"a\":{{\"{long}é\":null}},\"b\":{{}}}}"),
+    ];
+    for json in cases {
+        assert_eq!(round_trip(&json), (json.clone(), true), "{json}");
+    }
 }
