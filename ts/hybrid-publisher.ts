@@ -9,7 +9,7 @@ import { KeepAlive } from './event-loop.js';
 import { Fifo } from './fifo.js';
 import { abandon } from './held-messages.js';
 import { limits } from './limits.js';
-import { fits, Notebook } from './message-body.js';
+import { fits, type MessageBody, Notebook, release } from './message-body.js';
 import { callable, DELAY_MS_MAX, describe, object, oneOf, wholeNumber } from './options.js';
 import { OrderBacklog } from './order-backlog.js';
 import {
@@ -186,6 +186,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   publish(message: PublishableMessage): Promise<PublishReceipt> {
     return new Promise((resolve, reject) => {
       let id: string | undefined;
+      let body: MessageBody = '';
       try {
         this.#assertOpen();
         const record = recordOf(
@@ -197,13 +198,14 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
           this.#maxFrameBytes - MARK.length,
         );
         id = record.id;
-        if (record.body.length > limits.payloadBytesMax) throw tooLarge(record.body.length);
+        body = record.body;
+        if (body.length > limits.payloadBytesMax) throw tooLarge(body.length);
         const key = keyOf(message, this.#orderKey);
         const now = performance.now();
         const publication = new Publication(
           this.#host,
           id,
-          record.body,
+          body,
           key,
           now + this.#timeoutMs,
           resolve,
@@ -211,6 +213,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
         );
         this.#admit(publication, now);
       } catch (error) {
+        release(body);
         this.#counts.rejected++;
         reject(certain(error, id));
       }
@@ -646,6 +649,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
       }
       this.#outside.shift();
       this.#outsideLength -= first.length;
+      first.giveUp();
       this.#counts.rejected++;
       first.place = Place.Done;
       first.reject(certain(timeOut(this.#timeoutMs), first.id));
