@@ -8,6 +8,9 @@ pub(super) const ROOT: u16 = 0;
 /// Shapes that are known at the same time.
 const SHAPES_MAX: usize = 8 * 1024;
 
+/// Bytes of all definitions; the reader keeps some ten times as many.
+const DEFINITION_BYTES_MAX: usize = 1024 * 1024;
+
 /// Keys of one shape at most; further ones of an object are noted each time.
 const SHAPE_KEYS_MAX: u16 = 256;
 
@@ -21,6 +24,8 @@ pub(super) struct ShapeTree {
     children: HashMap<(u16, Box<[u8]>), u16>,
     /// Definitions of those that have a number since this was asked last.
     definitions: Vec<u8>,
+    /// Bytes of all definitions ever.
+    definition_bytes: usize,
     numbers: u16,
 }
 
@@ -48,13 +53,14 @@ impl ShapeTree {
             shapes: vec![root],
             children: HashMap::new(),
             definitions: Vec::new(),
+            definition_bytes: 0,
             numbers: 0,
         }
     }
 
     /// Whether no further shape can be added.
     pub fn is_full(&self) -> bool {
-        self.shapes.len() == SHAPES_MAX
+        self.shapes.len() == SHAPES_MAX || self.definition_bytes > DEFINITION_BYTES_MAX
     }
 
     /// The child that was taken last, and its last key with quotes and colon.
@@ -99,6 +105,7 @@ impl ShapeTree {
         }
         let number = self.numbers;
         self.numbers += 1;
+        let before = self.definitions.len();
         self.shapes[usize::from(shape)].number = Some(number);
         let mut texts = Vec::new();
         let mut each = shape;
@@ -113,6 +120,7 @@ impl ShapeTree {
             self.definitions.push(text.len() as u8);
             self.definitions.extend_from_slice(text);
         }
+        self.definition_bytes += self.definitions.len() - before;
         number
     }
 

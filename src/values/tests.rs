@@ -217,3 +217,25 @@ fn further_keys_stand_behind_those_of_the_shape() {
         assert_eq!(round_trip(&json), (json.clone(), true), "{json}");
     }
 }
+
+/// Objects that differ in their last key share the nodes of the tree, not their definitions.
+#[test]
+fn wide_objects_cannot_fill_the_memory_of_the_reader() {
+    let prefix: Vec<String> = (0..250)
+        .map(|key| format!("\"a longer key {key}\":{key}"))
+        .collect();
+    let prefix = prefix.join(",");
+    let (mut scanner, mut definitions) = (Scanner::default(), Vec::new());
+    for number in 0..7_000 {
+        let json = format!("{{{prefix},\"d{number}\":0}}");
+        let (mut notes, mut text) = (Vec::new(), Vec::new());
+        scanner.message(json.as_bytes(), &mut notes);
+        definitions.extend_from_slice(&scanner.take_definitions());
+        if number % 500 == 0 {
+            print(&notes, &definitions, Around::default(), &mut text).unwrap();
+            assert_eq!(String::from_utf8(text).unwrap(), json);
+        }
+    }
+    assert!(scanner.is_full());
+    assert!(definitions.len() < 1100 * 1024, "{}", definitions.len());
+}
