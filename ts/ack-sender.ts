@@ -261,6 +261,8 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
   #write(message: Unacknowledged): void {
     // Before it has its number: if that fails, it is not among those that have not left.
     this.#outbox.makeWay(message.body);
+    // What that told may have led its publisher to store this one too.
+    if (message.isAbandoned) return;
     message.number = ++this.#last;
     this.#sent.set(message.number, message);
     this.#sentLength += message.length;
@@ -282,9 +284,8 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
   #offered(error: IpcError | undefined): void {
     const first = this.#unoffered;
     this.#unoffered = this.#last + 1;
-    // Other failures end the connection.
-    if (error?.code !== 'ERR_IPC_OUTBOUND_FULL' && error?.code !== 'ERR_IPC_FRAME_TOO_LARGE')
-      return;
+    // What has left of a connection that is gone, nobody knows. After any other failure it is nothing.
+    if (error === undefined || error.code === 'ERR_IPC_CONNECTION_LOST') return;
     // Not a byte of these has left, so that the server will give their numbers to others.
     const unsent: Unacknowledged[] = [];
     for (let number = first; number <= this.#last; number++) {
