@@ -151,6 +151,17 @@ test('what is not a plain object is sent as JSON.stringify has it', async (t) =>
       return this.#secret;
     }
   }
+  /** A nested getter changes what comes behind it. */
+  const changing = (object) => {
+    const nested = {
+      get v() {
+        object.second = 99;
+        delete object.third;
+        return 1;
+      },
+    };
+    return Object.assign(object, { first: nested, second: 2, third: 3 });
+  };
   const deep = JSON.parse(`${'[{"a":'.repeat(100)}1${'}]'.repeat(100)}`);
   const sparse = [1];
   sparse[3] = 2;
@@ -169,6 +180,9 @@ test('what is not a plain object is sent as JSON.stringify has it', async (t) =>
     { sparse, hidden, deep, regexp: /x/, nothing: undefined, f() {} },
     JSON.parse('{"__proto__":1,"a":{"__proto__":[]}}'),
     [[], {}, [[]], [{}]],
+    changing(new Candle(1)),
+    changing(Object.create(null)),
+    changing({}),
   ];
   await Promise.all(values.map((value) => client.send(value)));
   await until(() => peers[0]?.frames.length === values.length, 'the frames');

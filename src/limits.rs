@@ -83,7 +83,7 @@ limits! {
     /// window (its `highWaterMark`).
     pub const ACK_WINDOW: u32 = HIGH_WATER_MARK;
 
-    /// Length of such messages together, in bytes of memory: about that of their JSON.
+    /// Length of the JSON texts of such messages together, about, in UTF-16 units.
     pub const ACK_WINDOW_LENGTH: u32 = 16 * 1024 * 1024;
 
     /// Milliseconds after which a server that has read marked messages, of which nothing arrives and
@@ -135,7 +135,7 @@ limits! {
     /// Messages of one publisher that may be neither handled nor stored; as many may wait for room.
     pub const PUBLISHED_MAX: u32 = 65_536;
 
-    /// Their length together, in bytes of memory: about that of their JSON.
+    /// Length of their JSON texts together, about, in UTF-16 units.
     pub const PUBLISHED_LENGTH_MAX: u32 = 64 * 1024 * 1024;
 
     /// Wait before a message is stored again after that failed, in milliseconds; it doubles with

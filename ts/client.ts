@@ -33,8 +33,8 @@ export interface UnixSocketClientConfig {
   /** Longest message in both directions, in bytes of JSON. Default 64 MiB. */
   maxFrameBytes?: number | undefined;
   /**
-   * Bytes that may wait for a server that does not read; also the length of the messages, in bytes of
-   * memory, that wait for room in its window of acknowledged ones. Default 256 MiB.
+   * Bytes that may wait for a server that does not read; also about the length of the messages, in
+   * UTF-16 units of JSON, that wait for room in its window of acknowledged ones. Default 256 MiB.
    */
   maxOutboundBytes?: number | undefined;
   /**

@@ -12,7 +12,7 @@ const SHARED_BYTES_MAX = 64 * 1024;
 
 /** The notes of a message, in a buffer that others have a part of. */
 export class NotedMessage {
-  /** About as long as its JSON text. */
+  /** About how many UTF-16 units its JSON text has. */
   readonly length: number;
   /** Its JSON text is no longer than this. */
   readonly jsonBytesMax: number;
@@ -25,7 +25,7 @@ export class NotedMessage {
     this.#values = values.share();
     this.begin = begin;
     this.end = values.length;
-    this.length = this.end - begin + values.keyBytes;
+    this.length = values.jsonLength;
     this.jsonBytesMax = jsonBytesAtMost(this.end - begin, values.keyBytes);
   }
 

@@ -22,8 +22,8 @@ export interface HybridPublisherConfig {
   /** Messages that may be neither handled nor stored. Default 65536. */
   maxPending?: number | undefined;
   /**
-   * Their length together, in bytes of memory: about that of their JSON. Default 64 Mi. Those of the
-   * commit under way, at most 4 Mi of them or one message, are in memory once more.
+   * About the length of their JSON texts together, in UTF-16 units. Default 64 Mi. Those of the
+   * commit under way, at most some 4 Mi of them or one message, are in memory once more.
    */
   maxPendingLength?: number | undefined;
   /**
@@ -76,7 +76,7 @@ export interface HybridPublisherStats {
   mode: 'connecting' | 'socket' | 'queue' | 'closed';
   /** Messages neither handled nor stored yet. */
   pending: number;
-  /** Their length, in bytes of memory: about that of their JSON. */
+  /** About the length of their JSON texts, in UTF-16 units. */
   pendingLength: number;
   /** Messages that wait for room. */
   waiting: number;

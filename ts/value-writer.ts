@@ -33,6 +33,9 @@ const BUFFER_BYTES = 8 * 1024;
 /** A buffer does not get longer. */
 const BUFFER_BYTES_MAX = 2 ** 31;
 
+/** Bytes of all definitions of shapes that are kept; beyond them they are made anew. */
+const DEFINITION_BYTES_MAX = 1024 * 1024;
+
 /** Bytes of all buffers that are kept for the next messages. */
 const KEPT_BYTES_MAX = 4 * 1024 * 1024;
 
@@ -55,7 +58,8 @@ const keyCounts = new Uint16Array(SHAPES_MAX);
 /** Bytes of all keys in a JSON text. */
 const keyBytesOf = new Uint32Array(SHAPES_MAX);
 /** What the addon is told of it. */
-const definitions: (Buffer | undefined)[] = [undefined];
+let definitions: (Buffer | undefined)[] = [];
+let definitionBytes = 0;
 /** The buffer in which it has a number, and that number. */
 const holders = new Float64Array(SHAPES_MAX);
 const places = new Uint16Array(SHAPES_MAX);
@@ -73,8 +77,10 @@ let holder = 0;
 let shapes: number[] = [];
 /** Bytes of the keys of this message in its JSON text. */
 let keyBytes = 0;
+/** About how many UTF-16 units the rest of its JSON text has, rather too many than too few. */
+let valueLength = 0;
 let depth = 0;
-/** `for … in` finds no more in a plain object than its own keys. */
+/** `Object.prototype` has nothing that `for … in` finds. */
 let areKeysOwn = true;
 
 /** Counts the buffers and their lives. */
@@ -97,6 +103,7 @@ export class ValueBuffer {
   #view: DataView;
   #length = 0;
   #keyBytes = 0;
+  #jsonLength = 0;
   #holder = ++lives;
   #shapes: number[] = [];
   #users = 1;
@@ -114,6 +121,11 @@ export class ValueBuffer {
   /** Bytes that the keys of the message that was added last have in its JSON text. */
   get keyBytes(): number {
     return this.#keyBytes;
+  }
+
+  /** About how many UTF-16 units its JSON text has. */
+  get jsonLength(): number {
+    return this.#jsonLength;
   }
 
   /**
@@ -165,8 +177,7 @@ export class ValueBuffer {
     this.#open();
     bytesEnd = Number.POSITIVE_INFINITY;
     for (const shape of shapes) {
-      definitions[shape] ??= define(shape);
-      const definition = definitions[shape] as Buffer;
+      const definition = definitions[shape] ?? define(shape);
       reserve(definition.length);
       bytes.set(definition, at);
       at += definition.length;
@@ -211,6 +222,7 @@ export class ValueBuffer {
     const own = new ValueBuffer(this.#bytes);
     own.#length = this.#length;
     own.#keyBytes = this.#keyBytes;
+    own.#jsonLength = this.#jsonLength;
     own.#shapes = [...this.#shapes];
     this.#bytes = Buffer.allocUnsafeSlow(Math.max(BUFFER_BYTES, begin));
     own.#bytes.copy(this.#bytes, 0, 0, begin);
@@ -236,6 +248,7 @@ export class ValueBuffer {
     shapes = this.#shapes;
     bytesEnd = BUFFER_BYTES_MAX;
     keyBytes = 0;
+    valueLength = 0;
     depth = 0;
     areKeysOwn = true;
     for (const _ in Object.prototype) areKeysOwn = false;
@@ -250,6 +263,7 @@ export class ValueBuffer {
       this.#view = view;
       this.#length = at;
       this.#keyBytes = keyBytes;
+      this.#jsonLength = keyBytes + valueLength;
     }
     detach();
     return isAdded;
@@ -279,6 +293,7 @@ function reserve(more: number): void {
   view = viewOf(longer);
 }
 
+/** What is added to `valueLength` is the usual length of such a value with its comma. */
 function writeValue(value: unknown): void {
   if (at + SHORT_TOKEN_BYTES_MAX > bytes.length) reserve(SHORT_TOKEN_BYTES_MAX);
   if (typeof value === 'number') {
@@ -287,31 +302,39 @@ function writeValue(value: unknown): void {
       bytes[at] = Token.Integer;
       view.setInt32(at + 1, integer, true);
       at += 5;
+      valueLength += 8;
     } else {
       bytes[at] = Token.Double;
       view.setFloat64(at + 1, value, true);
       at += 9;
+      valueLength += 16;
     }
   } else if (typeof value === 'string') {
     writeText(value);
   } else if (value === null) {
-    bytes[at++] = Token.Null;
+    writeWord(Token.Null);
   } else if (typeof value === 'object') {
     writeObject(value);
   } else if (value === true) {
-    bytes[at++] = Token.True;
+    writeWord(Token.True);
   } else if (value === false) {
-    bytes[at++] = Token.False;
+    writeWord(Token.False);
   } else if (typeof value === 'bigint') {
     throw LEFT_TO_V8;
   } else {
     // In an array, what JSON has no form for is null; in an object it was left out.
-    bytes[at++] = Token.Null;
+    writeWord(Token.Null);
   }
+}
+
+function writeWord(token: Token): void {
+  bytes[at++] = token;
+  valueLength += 6;
 }
 
 function writeText(value: string): void {
   const { length } = value;
+  valueLength += length + 3;
   if (length > TEXT_LENGTH_MAX) {
     writeUnits(value);
     return;
@@ -380,10 +403,10 @@ function writeObject(object: object): void {
     }
   } else if (Object.getPrototypeOf(object) === Object.prototype) {
     // A boxed primitive that was given this prototype is taken for a plain object.
-    writeProperties(object as Record<string, unknown>);
+    writeProperties(object as Record<string, unknown>, areKeysOwn);
   } else {
     if (isSpecial(object)) throw LEFT_TO_V8;
-    writeProperties({ ...object });
+    writeProperties(object as Record<string, unknown>, false);
   }
   depth--;
 }
@@ -403,7 +426,8 @@ function checkIsLeftOut(value: object): void {
   if ((value as { toJSON?: unknown }).toJSON !== undefined) throw LEFT_TO_V8;
 }
 
-function writeProperties(object: Record<string, unknown>): void {
+/** `isPlain`: `for … in` finds no other keys than its own. */
+function writeProperties(object: Record<string, unknown>, isPlain: boolean): void {
   const begin = at;
   at += 3;
   let shape = 0;
@@ -411,7 +435,7 @@ function writeProperties(object: Record<string, unknown>): void {
   let countPlace = 0;
   let count = 0;
   for (const key in object) {
-    if (!areKeysOwn && !Object.hasOwn(object, key)) continue;
+    if (!isPlain && !Object.hasOwn(object, key)) continue;
     const value = object[key];
     if (value === undefined || typeof value === 'symbol') continue;
     if (typeof value === 'function') {
@@ -464,7 +488,6 @@ function childOf(shape: number, key: string): number {
     const count = (keyCounts[shape] as number) + 1;
     if (count > SHAPE_KEYS_MAX || lastKeys.length === SHAPES_MAX || !isPlainKey(key)) return 0;
     child = lastKeys.push(key) - 1;
-    definitions.push(undefined);
     parents[child] = shape;
     keyCounts[child] = count;
     keyBytesOf[child] = (keyBytesOf[shape] as number) + key.length + '"":,'.length;
@@ -495,5 +518,11 @@ function define(shape: number): Buffer {
     end = definition.writeUInt8(key.length, end);
     end += definition.write(key, end, 'latin1');
   }
-  return definition.subarray(0, end);
+  definitionBytes += end;
+  if (definitionBytes > DEFINITION_BYTES_MAX) {
+    definitions = [];
+    definitionBytes = end;
+  }
+  definitions[shape] = definition.subarray(0, end);
+  return definitions[shape];
 }
