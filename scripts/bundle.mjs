@@ -12,5 +12,9 @@ buildSync({
   target: 'node20',
   // The service's own, which has to be the copy that its `require` gives.
   external: ['zod'],
+  // Comments and indentation are a third of it, and take a tenth of the time that loading takes.
+  // Names and short lines stay, for whoever reads a stack trace.
+  minifyWhitespace: true,
+  lineLimit: 120,
   logLevel: 'warning',
 });
