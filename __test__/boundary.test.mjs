@@ -14,7 +14,7 @@ function body(text, begin) {
 }
 
 const core = [
-  ...body(read('src/binding/hub.rs'), 'enum Kind {').matchAll(/\/\/\/ (.*)\n\s+(\w+),/g),
+  ...body(read('src/binding/events.rs'), 'enum Kind {').matchAll(/\/\/\/ (.*)\n\s+(\w+),/g),
 ].map(([, elements, name]) => ({
   name,
   elements: elements.replace(/\[.*\]/, 'list').split(', ').length,

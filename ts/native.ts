@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { IpcError } from './errors.js';
 
-/** First element of each event in the dispatcher's array; see `Kind` in `src/binding/hub.rs`. */
+/** First element of each event in the dispatcher's array; see `Kind` in `src/binding/events.rs`. */
 export enum EventKind {
   Shapes,
   ShapesForgotten,

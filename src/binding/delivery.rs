@@ -5,8 +5,10 @@ use napi::JsValue;
 use napi::bindgen_prelude::{Array, Env};
 use napi_derive::napi;
 
+use super::answers::from_json;
 use super::errors::{self, exception};
-use super::queue::{NativeQueue, from_json, read_records};
+use super::messages::read_records;
+use super::queue::NativeQueue;
 use crate::queue::{Idempotence, Request};
 
 #[napi]

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use napi::sys;
 
 use super::errors::{Result, exception};
-use super::hub;
+use super::events;
 use super::inbox::Inbox;
 use super::sources::Sources;
 use super::text::check;
@@ -83,7 +83,7 @@ pub struct EventLoop {
 
 impl EventLoop {
     /// Joins the event loop of `env`. `dispatch` is called with an array for every wake-up that
-    /// has events; see [`hub::encode`].
+    /// has events; see [`events::encode`].
     ///
     /// # Errors
     /// When the environment offers no event loop of libuv, or no file descriptor is left.
@@ -221,7 +221,7 @@ impl EventLoop {
             core.poll_likely(&mut events);
         }
         if !events.is_empty() {
-            self.call(|env, inbox| hub::encode(env, inbox, &self.sources, events, Vec::new()));
+            self.call(|env, inbox| events::encode(env, inbox, &self.sources, events, Vec::new()));
         }
         self.turn();
     }
@@ -248,7 +248,7 @@ impl EventLoop {
         if events.is_empty() && told.is_empty() {
             return;
         }
-        self.call(|env, inbox| hub::encode(env, inbox, &self.sources, events, told));
+        self.call(|env, inbox| events::encode(env, inbox, &self.sources, events, told));
     }
 
     /// Calls the dispatcher with an array, as the outermost frame: promises and

@@ -9,12 +9,16 @@
 //! - No `static` holds anything of an environment: workers come and go.
 //! - A panic becomes an error; it never unwinds into C.
 
+mod answers;
 mod delivery;
 mod errors;
 mod event_loop;
+mod events;
 mod hub;
 mod inbox;
+mod messages;
 mod queue;
 mod runtime;
 mod sources;
+mod tables;
 mod text;

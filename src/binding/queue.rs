@@ -1,30 +1,28 @@
 //! One open queue. Methods that end in `later` run on the queue's worker thread; their results
 //! come through the dispatcher. Batches cross the boundary as one JSON text.
 
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use napi::bindgen_prelude::*;
-use napi::{JsString, JsValue, sys};
+use napi::{JsString, JsValue};
 use napi_derive::napi;
-use serde::Deserialize;
 use serde_json::json;
 
+use super::answers::{from_json, settled_json, settlement, unlimited};
 use super::errors::{self, exception};
 use super::event_loop::EventLoop;
-use super::hub::{NativeHub, malformed, notes_of};
+use super::hub::NativeHub;
+use super::messages::print_records;
 use super::runtime::Opened;
-use super::text::{read_all_utf8, read_utf8};
+use super::text::read_utf8;
 use crate::error::{Code, Error};
-use crate::limits;
 use crate::queue::{
     Batch, Doorbell, Durability, FailOutcome, Failure, Idempotence, NewMessage, Options, Owner,
-    Records, Refused, Reply, Request, Selection, Settled, Settlement, Store, Terms, Worker,
+    Records, Request, Selection, Store, Terms, Worker,
 };
 use crate::reactor::Key;
 use crate::validate::{self, Dialect};
-use crate::values;
 
 /// How the caller's zod judges the numbers on which its versions differ.
 #[napi(object)]
@@ -51,19 +49,6 @@ pub struct NativeQueueOptions {
     pub validate: Option<NativeDialect>,
     /// Whether the file is a runtime database: states and gaps beside the queue.
     pub runtime: bool,
-}
-
-/// `NativeQueue.settleLater` reads this; claims are `[id, token]`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SettleRequest {
-    completed: Vec<(String, i64)>,
-    released: Vec<(String, i64)>,
-    /// `[id, token, error]`
-    failed: Vec<(String, i64, String)>,
-    attempts_max: u32,
-    retry_delay_ms: u64,
-    retry_delay_ms_max: u64,
 }
 
 /// An open queue.
@@ -354,8 +339,7 @@ impl NativeQueue {
         self.store()?.compact().map_err(exception)
     }
 
-    /// Answers as `claim`; but if the claim ended in front of a suspected message, or consists of
-    /// one, `{ claims, suspects: true }`. Whether one may be claimed is what `alone` says.
+    /// `Claimed` brings the answer. Whether a suspected message may be claimed is what `alone` says.
     #[napi(catch_unwind)]
     pub fn claim_later(
         &mut self,
@@ -558,89 +542,6 @@ impl Drop for NativeQueue {
     }
 }
 
-/// The value that a completed request resolves with, as JSON.
-pub fn answer(reply: Reply) -> String {
-    match reply {
-        Reply::Enqueued(refused) => refused_json(&refused),
-        Reply::Handled | Reply::Released => "null".to_owned(),
-        // These are told as `Claimed`.
-        Reply::Claimed(claimed) => claimed.json,
-        Reply::Settled(settled) => settled_json(&settled),
-        Reply::Extended(held) => json!(held).to_string(),
-        Reply::Cleaned(count) => json!(count).to_string(),
-    }
-}
-
-/// `[[place, code, text], …]` of the messages that were not stored.
-fn refused_json(refused: &[Refused]) -> String {
-    if refused.is_empty() {
-        return "[]".to_owned();
-    }
-    let refused: Vec<_> = refused
-        .iter()
-        .map(|refused| json!([refused.place, refused.code, refused.text]))
-        .collect();
-    json!(refused).to_string()
-}
-
-/// `stale` holds places in the sequence of completed, failed and released claims, `handled` ids.
-fn settled_json(settled: &Settled) -> String {
-    let failed = settled
-        .failed
-        .iter()
-        .map(|outcome| *outcome != FailOutcome::Stale);
-    let held = settled
-        .completed
-        .iter()
-        .copied()
-        .chain(failed)
-        .chain(settled.released.iter().copied());
-    let stale: Vec<usize> = held
-        .enumerate()
-        .filter(|(_, held)| !held)
-        .map(|(place, _)| place)
-        .collect();
-    let failed: Vec<_> = settled
-        .failed
-        .iter()
-        .map(|outcome| match outcome {
-            FailOutcome::Retry { delay_ms } => json!({ "dead": false, "retryInMs": delay_ms }),
-            FailOutcome::Dead => json!({ "dead": true, "retryInMs": 0 }),
-            FailOutcome::Stale => json!({ "dead": false, "retryInMs": 0 }),
-        })
-        .collect();
-    json!({ "stale": stale, "handled": settled.handled, "failed": failed }).to_string()
-}
-
-fn settlement(request: &str) -> errors::Result<Settlement> {
-    let request: SettleRequest = from_json(request)?;
-    let attempts_max = unlimited(request.attempts_max);
-    let fail = request
-        .failed
-        .into_iter()
-        .map(|(id, token, error)| Failure {
-            id,
-            token,
-            error,
-            attempts_max,
-            retry_base_ms: request.retry_delay_ms,
-            retry_max_ms: request.retry_delay_ms_max,
-        });
-    Ok(Settlement {
-        fail: fail.collect(),
-        complete: request.completed,
-        release: request.released,
-    })
-}
-
-fn unlimited(attempts_max: u32) -> u32 {
-    if attempts_max == 0 {
-        u32::MAX
-    } else {
-        attempts_max
-    }
-}
-
 fn selection(ids: Option<&[String]>) -> Selection<'_> {
     ids.map_or(Selection::All, Selection::Ids)
 }
@@ -654,11 +555,6 @@ pub(super) fn utf8(bytes: &[u8]) -> errors::Result<&str> {
         .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))
 }
 
-pub(super) fn from_json<'a, T: Deserialize<'a>>(text: &'a str) -> errors::Result<T> {
-    serde_json::from_str(text)
-        .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))
-}
-
 fn check(record: &str, dialect: Dialect, index: usize) -> errors::Result<()> {
     validate::validate_json(&validate::QUEUE_MESSAGE, record.as_bytes(), dialect).map_err(
         |refusal| {
@@ -668,41 +564,4 @@ fn check(record: &str, dialect: Dialect, index: usize) -> errors::Result<()> {
             ))
         },
     )
-}
-
-/// The messages of an array of strings.
-pub(super) fn read_records(env: sys::napi_env, array: sys::napi_value) -> errors::Result<Records> {
-    let (text, ends) = read_all_utf8(env, array)?;
-    records(text, ends)
-}
-
-/// The messages of values, see `NativeHub.writeValues`.
-fn print_records(bytes: &[u8], notes: Range<u32>, shapes: Range<u32>) -> errors::Result<Records> {
-    let (notes, shapes) = notes_of(bytes, notes, shapes)?;
-    let (text, ends) = values::print_apart(notes, shapes).map_err(malformed)?;
-    records(text, ends)
-}
-
-/// The text takes as much memory as is counted while it waits.
-fn records(mut text: Vec<u8>, ends: Vec<usize>) -> errors::Result<Records> {
-    text.shrink_to_fit();
-    let text = String::from_utf8(text)
-        .map_err(|error| exception(Error::rule(Code::Internal, error.to_string())))?;
-    Records::new(text, ends).map_err(exception)
-}
-
-/// The rule table of all schemas, as JSON.
-// Node alone calls it, and the unit tests run without.
-#[cfg_attr(test, allow(dead_code))]
-#[napi(catch_unwind)]
-pub fn rules() -> String {
-    validate::rules_json()
-}
-
-/// Every default and bound, as JSON; see [`limits`].
-// Node alone calls it, and the unit tests run without.
-#[cfg_attr(test, allow(dead_code))]
-#[napi(catch_unwind)]
-pub fn limits() -> String {
-    limits::to_json()
 }

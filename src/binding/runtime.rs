@@ -10,8 +10,9 @@ use napi::bindgen_prelude::*;
 use napi::{JsString, JsValue, sys};
 use napi_derive::napi;
 
+use super::answers::from_json;
 use super::errors::{self, exception};
-use super::queue::{NativeQueue, closed, from_json, utf8};
+use super::queue::{NativeQueue, closed, utf8};
 use super::text::{check, read_utf8, write_utf8};
 use crate::error::{Code, Error};
 use crate::queue::{Options, Store};
