@@ -45,4 +45,10 @@ impl<'a> Notes<'a> {
         let count = self.byte()?;
         self.take(count.into())
     }
+
+    /// Bytes behind their length in four bytes.
+    pub fn long(&mut self) -> Result<&'a [u8], Malformed> {
+        let count = self.u32()?;
+        self.take(count as usize)
+    }
 }

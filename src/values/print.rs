@@ -181,13 +181,8 @@ impl Printer<'_, '_> {
                     *next_key += 1;
                 }
                 Open::Extension { .. } => {
-                    match self.notes.token()? {
-                        Token::Text => self.short_text()?,
-                        Token::Units => self.units()?,
-                        Token::Ascii => self.plain_text()?,
-                        Token::Latin1 => self.latin1()?,
-                        _ => return Err(Malformed),
-                    }
+                    let token = self.notes.token()?;
+                    self.string(token)?;
                     self.text.push(b':');
                 }
                 Open::Message | Open::Array { .. } => {}
@@ -214,15 +209,7 @@ impl Printer<'_, '_> {
                 let number = f64::from_le_bytes(self.notes.array()?);
                 self.numbers.double(number, self.text);
             }
-            Token::Text => self.short_text()?,
-            Token::Units => self.units()?,
-            Token::Ascii => self.plain_text()?,
-            Token::Latin1 => self.latin1()?,
-            Token::Json => {
-                let count = self.notes.u32()?;
-                let json = self.notes.take(count as usize)?;
-                self.text.extend_from_slice(json);
-            }
+            Token::Json => self.text.extend_from_slice(self.notes.long()?),
             Token::Array => {
                 self.text.push(b'[');
                 let left = self.notes.u32()?;
@@ -237,45 +224,38 @@ impl Printer<'_, '_> {
                     is_extended: token == Token::Extended,
                 }));
             }
-            Token::Message | Token::Marked => return Err(Malformed),
+            token => self.string(token)?,
         }
         Ok(None)
     }
 
-    fn short_text(&mut self) -> Result<(), Malformed> {
-        let bytes = self.notes.short()?;
+    /// Prints the string that `token` begins.
+    fn string(&mut self, token: Token) -> Result<(), Malformed> {
+        let plain = match token {
+            Token::Text => self.notes.short()?,
+            Token::Ascii => self.notes.long()?,
+            Token::Latin1 => {
+                let letters = self.notes.long()?;
+                self.units.clear();
+                self.units.extend(letters.iter().copied().map(u16::from));
+                print_units(&self.units, self.text);
+                return Ok(());
+            }
+            Token::Units => {
+                let count = self.notes.u32()? as usize;
+                let bytes = self.notes.take(count.checked_mul(2).ok_or(Malformed)?)?;
+                let units = bytes.chunks_exact(2);
+                self.units.clear();
+                self.units
+                    .extend(units.map(|unit| u16::from_le_bytes([unit[0], unit[1]])));
+                print_units(&self.units, self.text);
+                return Ok(());
+            }
+            _ => return Err(Malformed),
+        };
         self.text.push(b'"');
-        self.text.extend_from_slice(bytes);
+        self.text.extend_from_slice(plain);
         self.text.push(b'"');
-        Ok(())
-    }
-
-    fn plain_text(&mut self) -> Result<(), Malformed> {
-        let count = self.notes.u32()?;
-        let bytes = self.notes.take(count as usize)?;
-        self.text.push(b'"');
-        self.text.extend_from_slice(bytes);
-        self.text.push(b'"');
-        Ok(())
-    }
-
-    fn latin1(&mut self) -> Result<(), Malformed> {
-        let count = self.notes.u32()?;
-        let bytes = self.notes.take(count as usize)?;
-        self.units.clear();
-        self.units.extend(bytes.iter().copied().map(u16::from));
-        print_units(&self.units, self.text);
-        Ok(())
-    }
-
-    fn units(&mut self) -> Result<(), Malformed> {
-        let count = self.notes.u32()? as usize;
-        let bytes = self.notes.take(count.checked_mul(2).ok_or(Malformed)?)?;
-        self.units.clear();
-        let units = bytes.chunks_exact(2);
-        self.units
-            .extend(units.map(|unit| u16::from_le_bytes([unit[0], unit[1]])));
-        print_units(&self.units, self.text);
         Ok(())
     }
 }
