@@ -74,6 +74,11 @@ export function invalidArgument(message: string): IpcError {
   return new IpcError('ERR_IPC_INVALID_ARGUMENT', message);
 }
 
+/** Something that the package itself did not expect. */
+export function internal(message: string, cause?: unknown): IpcError {
+  return new IpcError('ERR_IPC_INTERNAL', message, cause === undefined ? {} : { cause });
+}
+
 /**
  * The error behind what the addon threw. The addon lives in the main realm; test runners load
  * this file in realms of their own, whose `instanceof Error` has to hold.

@@ -1,4 +1,5 @@
-import { MalformedFrame, parseFrame, unreadable } from './frames.js';
+import { IpcError, internal, textOf } from './errors.js';
+import { MalformedFrame, parseFrame } from './frames.js';
 import { addon, EventKind, type NativeHub } from './native.js';
 import { readMessages, readPackage, ShapeTable } from './value-reader.js';
 
@@ -173,7 +174,7 @@ function messagesOf(source: ArrayBuffer, begin: number, runs: number[]): unknown
     return readMessages(shapes, source, begin, count, parseFrame);
   } catch (error) {
     // There was no memory for all of it. What comes behind it must not suffer.
-    return new Array<unknown>(count).fill(unreadable(error));
+    return new Array<unknown>(count).fill(new MalformedFrame(unreadable(error)));
   }
 }
 
@@ -184,6 +185,10 @@ function claimsOf(table: ShapeTable, source: ArrayBuffer, begin: number): unknow
   } catch (error) {
     return unreadable(error);
   }
+}
+
+function unreadable(error: unknown): IpcError {
+  return internal(`Messages could not be read: ${textOf(error)}`, error);
 }
 
 /** Where the event after this one begins. */
@@ -241,8 +246,8 @@ function one(events: unknown[], at: number): void {
       endpoint?.onCompleted?.(a[first], a[first + 1], a[first + 2]);
       break;
     case EventKind.Claimed:
-      if (a[first + 2] instanceof MalformedFrame) {
-        const { code, message } = a[first + 2].error;
+      if (a[first + 2] instanceof IpcError) {
+        const { code, message } = a[first + 2];
         endpoint?.onCompleted?.(a[first], code, message);
       } else {
         endpoint?.onClaimed?.(a[first], a[first + 2], a[first + 1] === 1);

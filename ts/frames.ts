@@ -1,7 +1,5 @@
 import { IpcError } from './errors.js';
-
-/** Longest sequence of bytes that one UTF-16 unit can become. */
-const UTF8_BYTES_PER_UNIT = 3;
+import { utf8Fits } from './utf8.js';
 
 /**
  * A message as `JSON.stringify` sees it, `toJSON` included, with this `id` in place of none.
@@ -26,16 +24,11 @@ export function withId(message: object, id: unknown): object {
  */
 export function stringify(message: unknown, maxFrameBytes: number): string {
   const text = jsonOf(message);
-  if (text.length * UTF8_BYTES_PER_UNIT > maxFrameBytes) {
-    const bytes = Buffer.byteLength(text);
-    if (bytes > maxFrameBytes) {
-      throw new IpcError(
-        'ERR_IPC_FRAME_TOO_LARGE',
-        `The message is too large: ${bytes} bytes exceed maxFrameBytes (${maxFrameBytes})`,
-      );
-    }
-  }
-  return text;
+  if (utf8Fits(text, maxFrameBytes)) return text;
+  throw new IpcError(
+    'ERR_IPC_FRAME_TOO_LARGE',
+    `The message is too large: ${Buffer.byteLength(text)} bytes exceed maxFrameBytes (${maxFrameBytes})`,
+  );
 }
 
 function jsonOf(message: unknown): string {
@@ -54,7 +47,7 @@ function unserializable(why: string, options?: { cause: unknown }): IpcError {
   return new IpcError('ERR_IPC_UNSERIALIZABLE', text, options);
 }
 
-/** A frame whose body is not one JSON value. */
+/** A frame of which no message can be made. */
 export class MalformedFrame {
   constructor(readonly error: IpcError) {}
 }
@@ -64,15 +57,7 @@ export function parseFrame(json: string): unknown {
   try {
     return JSON.parse(json);
   } catch (error) {
-    return new MalformedFrame(malformed((error as Error)?.message, error));
+    const text = `A frame is not JSON: ${(error as Error)?.message}`;
+    return new MalformedFrame(new IpcError('ERR_IPC_MALFORMED_FRAME', text, { cause: error }));
   }
-}
-
-/** What stands for a frame that there was no memory for. */
-export function unreadable(error: unknown): MalformedFrame {
-  return new MalformedFrame(malformed((error as Error)?.message, error));
-}
-
-function malformed(why: string, cause?: unknown): IpcError {
-  return new IpcError('ERR_IPC_MALFORMED_FRAME', `A frame is not JSON: ${why}`, { cause });
 }

@@ -4,7 +4,7 @@ import { nodeCrypto } from './builtins.js';
 import { ackSender, checkSocketPath, UnixSocketClient } from './client.js';
 import { type DeliveryStore, deliveryStore } from './delivery-store.js';
 import { Emitter } from './emitter.js';
-import { DeliveryError, IpcError, invalidArgument, textOf } from './errors.js';
+import { DeliveryError, IpcError, internal, invalidArgument, textOf } from './errors.js';
 import { KeepAlive } from './event-loop.js';
 import { Fifo } from './fifo.js';
 import { abandon } from './held-messages.js';
@@ -696,12 +696,9 @@ function tooLarge(length: number): IpcError {
   );
 }
 
-function internal(cause: unknown): IpcError {
-  return new IpcError('ERR_IPC_INTERNAL', textOf(cause), { cause });
-}
-
 /** The error of a message that was certainly not accepted. */
 function certain(error: unknown, id: string | undefined): DeliveryError {
-  const { code, message, cause } = error instanceof IpcError ? error : internal(error);
+  const { code, message, cause } =
+    error instanceof IpcError ? error : internal(textOf(error), error);
   return new DeliveryError(code, message, { id, indeterminate: false, cause });
 }

@@ -1,4 +1,6 @@
+import { internal } from './errors.js';
 import { addon } from './native.js';
+import { utf8Fits } from './utf8.js';
 import { jsonBytesAtMost, ValueBuffer } from './value-writer.js';
 
 /**
@@ -31,7 +33,7 @@ export class NotedMessage {
 
   /** Where it is. */
   get values(): ValueBuffer {
-    if (this.#values === undefined) throw new Error('The notes of a message were given up');
+    if (this.#values === undefined) throw internal('The notes of a message were given up');
     return this.#values;
   }
 
@@ -67,17 +69,10 @@ export class Notebook {
   }
 }
 
-/** The JSON text of a body. */
-export function jsonOf(body: MessageBody): string {
-  return typeof body === 'string' ? body : body.json();
-}
-
 /** Whether the JSON text of a body has at most so many bytes. */
 export function fits(body: MessageBody, jsonBytesMax: number): boolean {
-  if (typeof body !== 'string') {
-    return body.jsonBytesMax <= jsonBytesMax || Buffer.byteLength(body.json()) <= jsonBytesMax;
-  }
-  return body.length * 3 <= jsonBytesMax || Buffer.byteLength(body) <= jsonBytesMax;
+  if (typeof body === 'string') return utf8Fits(body, jsonBytesMax);
+  return body.jsonBytesMax <= jsonBytesMax || Buffer.byteLength(body.json()) <= jsonBytesMax;
 }
 
 /** Gives a body up. */

@@ -5,6 +5,7 @@ import { limits } from './limits.js';
 import { type MessageBody, type Notebook, release } from './message-body.js';
 import { describe, object } from './options.js';
 import { isText } from './records.js';
+import { utf8Fits } from './utf8.js';
 
 /** A message to publish: the columns of the queue, of which two are made when they are missing. */
 export interface PublishableMessage {
@@ -198,8 +199,7 @@ const NAME = `a non-empty string of at most ${limits.nameBytesMax} bytes`;
 /** What the queue takes as an id and as a type. */
 function isName(value: unknown): value is string {
   if (!isText(value) || value === '') return false;
-  const max = limits.nameBytesMax;
-  return value.length * 3 <= max || Buffer.byteLength(value) <= max;
+  return utf8Fits(value, limits.nameBytesMax);
 }
 
 function plain(message: object): PublishableMessage {

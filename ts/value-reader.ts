@@ -15,6 +15,9 @@ const SHARED_LENGTH_MAX = 24;
 /** Places for such texts, a power of two. */
 const SHARED_COUNT = 2048;
 
+/** A longer buffer is not kept for the next batch. */
+const KEPT_BYTES_MAX = 1024 * 1024;
+
 /** The keys of an object in their order. */
 interface Shape {
   keys: string[];
@@ -107,9 +110,6 @@ export function readPackage(table: ShapeTable, source: ArrayBuffer, begin = 0): 
   table.add(source, at, notes);
   return readMessages(table, source, notes, 1, JSON.parse)[0];
 }
-
-/** A longer buffer is not kept for the next batch. */
-const KEPT_BYTES_MAX = 1024 * 1024;
 
 function read(): unknown {
   switch (bytes[at++]) {

@@ -1,4 +1,5 @@
 import { types } from 'node:util';
+import { internal } from './errors.js';
 import type { NativeValues } from './native.js';
 import { Token } from './value-tokens.js';
 
@@ -211,7 +212,7 @@ export class ValueBuffer {
 
   /** What nobody uses may have other messages by now. */
   #assertUsed(): void {
-    if (this.#users === 0) throw new Error('A buffer is used that was given back');
+    if (this.#users === 0) throw internal('A buffer is used that was given back');
   }
 
   /**
