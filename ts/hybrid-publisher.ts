@@ -6,7 +6,6 @@ import { type DeliveryStore, deliveryStore } from './delivery-store.js';
 import { Emitter } from './emitter.js';
 import { DeliveryError, IpcError, internal, invalidArgument, textOf } from './errors.js';
 import { KeepAlive } from './event-loop.js';
-import { Fifo } from './fifo.js';
 import { abandon } from './held-messages.js';
 import { limits } from './limits.js';
 import { fits, type MessageBody, Notebook, release } from './message-body.js';
@@ -21,6 +20,7 @@ import {
   type PublishReceipt,
   recordOf,
 } from './publication.js';
+import { PublicationRoom } from './publication-room.js';
 import {
   type HybridPublisherConfig,
   type HybridPublisherEvents,
@@ -59,21 +59,13 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   readonly #spillAfterMs: number;
   readonly #timeoutMs: number;
   readonly #alwaysStores: boolean;
-  readonly #blocks: boolean;
-  readonly #maxPending: number;
-  readonly #maxPendingLength: number;
   readonly #maxFrameBytes: number;
   readonly #acceptsReceived: boolean;
 
   #mode: Mode = 'connecting';
-  /** Messages inside, the oldest first. */
-  readonly #pending = new Set<Publication>();
-  #pendingLength = 0;
-  /** Of these, the ones that wait for a connection or an acknowledgement. */
+  readonly #room: PublicationRoom;
+  /** Those inside that wait for a connection or an acknowledgement. */
   #onSocket = 0;
-  /** Messages that wait for room. */
-  readonly #outside = new Fifo<Publication>();
-  #outsideLength = 0;
   /** Stored messages whose acknowledgement came late, to be marked in the queue. */
   #late: string[] = [];
   /** Messages stored since the last `backlog` event. */
@@ -129,15 +121,17 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     this.#timeoutMs = wholeNumber('timeoutMs', config.timeoutMs, limits.publishTimeoutMs, ms);
     // There has to be time to store it.
     this.#spillAfterMs = Math.min(this.#spillAfterMs, Math.ceil(this.#timeoutMs / 2));
-    this.#maxPending = wholeNumber('maxPending', config.maxPending, limits.publishedMax, count);
-    this.#maxPendingLength = wholeNumber(
-      'maxPendingLength',
-      config.maxPendingLength,
-      limits.publishedLengthMax,
-      count,
-    );
+    this.#room = new PublicationRoom({
+      countMax: wholeNumber('maxPending', config.maxPending, limits.publishedMax, count),
+      lengthMax: wholeNumber(
+        'maxPendingLength',
+        config.maxPendingLength,
+        limits.publishedLengthMax,
+        count,
+      ),
+      blocks: oneOf('overflow', config.overflow, ['block', 'reject']) === 'block',
+    });
     this.#alwaysStores = oneOf('durability', config.durability, ['spill', 'always']) === 'always';
-    this.#blocks = oneOf('overflow', config.overflow, ['block', 'reject']) === 'block';
     this.#acceptsReceived =
       oneOf('legacyServer', config.legacyServer, ['received', 'queue']) === 'received';
     if (config.orderKey !== undefined) callable('orderKey', config.orderKey);
@@ -242,9 +236,9 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   stats(): HybridPublisherStats {
     return {
       mode: this.#closing === undefined ? this.#mode : 'closed',
-      pending: this.#pending.size,
-      pendingLength: this.#pendingLength,
-      waiting: this.#outside.size,
+      pending: this.#room.size,
+      pendingLength: this.#room.length,
+      waiting: this.#room.waiting,
       ...this.#counts,
     };
   }
@@ -288,7 +282,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   }
 
   async #empty(): Promise<void> {
-    while (this.#pending.size > 0 || this.#outside.size > 0) {
+    while (!this.#room.isEmpty) {
       await new Promise<void>((resolve) => {
         this.#onEmpty = resolve;
       });
@@ -297,10 +291,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
 
   /** Stores everything without an outcome at once, for the end of the process. @internal */
   storeAllNow(): void {
-    const publications = [...this.#pending];
-    for (let next = this.#outside.shift(); next !== undefined; next = this.#outside.shift()) {
-      if (next.place !== Place.Done) publications.push(next);
-    }
+    const publications = this.#room.takeAll();
     if (publications.length > 0) this.#spiller.storeNow(publications);
   }
 
@@ -313,35 +304,12 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   }
 
   #admit(publication: Publication, now: number): void {
-    const { length } = publication;
-    if (this.#outside.size === 0 && this.#hasRoom(length)) {
-      this.#enter(publication, now);
-      return;
-    }
-    const isFull =
-      this.#outside.size >= this.#maxPending ||
-      this.#outsideLength + length > this.#maxPendingLength;
-    if (!this.#blocks || isFull) {
-      const text = `The publisher is full: ${this.#pending.size} messages are neither handled nor stored`;
-      throw new IpcError('ERR_IPC_BUFFER_FULL', text);
-    }
-    this.#outsideLength += length;
-    this.#outside.push(publication);
-    this.#schedule(publication.deadline);
-  }
-
-  #hasRoom(length: number): boolean {
-    const { size } = this.#pending;
-    return (
-      size === 0 ||
-      (size < this.#maxPending && this.#pendingLength + length <= this.#maxPendingLength)
-    );
+    if (this.#room.admit(publication)) this.#enter(publication, now);
+    else this.#schedule(publication.deadline);
   }
 
   #enter(publication: Publication, now: number): void {
-    if (this.#pending.size === 0) this.#keepAlive.active = true;
-    this.#pending.add(publication);
-    this.#pendingLength += publication.length;
+    if (this.#room.size === 1) this.#keepAlive.active = true;
     // Whatever waited for room still has to have the time to be stored.
     publication.spillAt = Math.min(
       now + this.#spillAfterMs,
@@ -351,12 +319,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   }
 
   #letIn(): void {
-    for (let next = this.#outside.peek(); next !== undefined; next = this.#outside.peek()) {
-      const { length } = next;
-      if (next.place !== Place.Done && !this.#hasRoom(length)) return;
-      this.#outside.shift();
-      if (next.place === Place.Done) continue;
-      this.#outsideLength -= length;
+    for (let next = this.#room.letIn(); next !== undefined; next = this.#room.letIn()) {
       this.#enter(next, performance.now());
     }
   }
@@ -420,7 +383,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   }
 
   #spillAll(): void {
-    for (const publication of this.#pending) {
+    for (const publication of this.#room) {
       if (publication.place === Place.Socket) this.#toQueue(publication);
     }
   }
@@ -515,11 +478,10 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
 
   #leave(publication: Publication): void {
     this.#put(publication, Place.Done);
-    this.#pending.delete(publication);
-    this.#pendingLength -= publication.length;
+    this.#room.leave(publication);
     publication.giveUp();
-    if (this.#outside.size > 0) this.#letIn();
-    if (this.#pending.size > 0) return;
+    if (this.#room.waiting > 0) this.#letIn();
+    if (this.#room.size > 0) return;
     this.#keepAlive.active = false;
     this.#onEmpty?.();
   }
@@ -534,11 +496,11 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
       this.#failOver(error as IpcError);
       return;
     }
-    if (this.#closing !== undefined && this.#pending.size === 0) return;
+    if (this.#closing !== undefined && this.#room.size === 0) return;
     this.#connection = { since: performance.now(), isUsed: false };
     this.#isStalled = false;
     this.#recover();
-    for (const publication of this.#pending) {
+    for (const publication of this.#room) {
       if (publication.place === Place.Socket && publication.number === 0) {
         this.#toSocket(publication);
       }
@@ -570,7 +532,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     this.#mode = 'queue';
     this.#outage = { since: performance.now(), stored: 0 };
     if (this.#closing === undefined) this.#counts.failovers++;
-    for (const publication of this.#pending) {
+    for (const publication of this.#room) {
       // What has left may still be acknowledged; the end of its connection tells it.
       if (publication.place === Place.Socket && publication.number === 0) {
         publication.failure = reason;
@@ -625,7 +587,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     const now = performance.now();
     let next = Number.POSITIVE_INFINITY;
     let stalled: Publication | undefined;
-    for (const publication of this.#pending) {
+    for (const publication of this.#room) {
       if (now >= publication.deadline) {
         this.#fail(publication, publication.failure ?? timeOut(this.#timeoutMs));
       } else if (publication.place === Place.Queue) {
@@ -642,18 +604,13 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
         break;
       }
     }
-    for (let first = this.#outside.peek(); first !== undefined; first = this.#outside.peek()) {
-      if (now < first.deadline) {
-        next = Math.min(next, first.deadline);
-        break;
-      }
-      this.#outside.shift();
-      this.#outsideLength -= first.length;
-      first.giveUp();
+    for (let late = this.#room.expire(now); late !== undefined; late = this.#room.expire(now)) {
+      late.place = Place.Done;
+      late.giveUp();
       this.#counts.rejected++;
-      first.place = Place.Done;
-      first.reject(certain(timeOut(this.#timeoutMs), first.id));
+      late.reject(certain(timeOut(this.#timeoutMs), late.id));
     }
+    next = Math.min(next, this.#room.deadline);
     if (stalled !== undefined && this.#mode !== 'queue') {
       this.#isStalled = this.#mode === 'socket';
       this.#nextProbeAt = now + this.#spillAfterMs;
@@ -661,7 +618,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
       this.#failOver(new IpcError('ERR_IPC_NOT_ACKNOWLEDGED', text));
     }
     if (next < Number.POSITIVE_INFINITY) this.#schedule(next);
-    if (this.#pending.size === 0 && this.#outside.size === 0) this.#onEmpty?.();
+    if (this.#room.isEmpty) this.#onEmpty?.();
   }
 }
 
