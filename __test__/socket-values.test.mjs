@@ -272,6 +272,25 @@ test('objects of ever new keys arrive, and those that come again are known again
   assert.deepEqual(wrong, []);
 });
 
+test('objects of more kinds than get a function of their own arrive all the same', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  let count = 0;
+  let wrong = 0;
+  const KINDS = 600;
+  const EACH = 70;
+  // A list makes an object of a kind often enough at once.
+  const expected = (kind) => Array.from({ length: EACH }, (_, n) => ({ [`kind ${kind}`]: n, n }));
+  server.setMessageHandler((message) => {
+    if (JSON.stringify(message) !== JSON.stringify(expected(count))) wrong++;
+    count++;
+  });
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  for (let kind = 0; kind < KINDS; kind++) await client.send(expected(kind));
+  await until(() => count === KINDS, 'all messages');
+  assert.equal(wrong, 0);
+});
+
 test('many clients of one tick keep their messages apart', async (t) => {
   const path = folder(t);
   const { server } = await listen(t, { socketPath: path('ipc.sock'), maxConnections: 60 });
