@@ -7,6 +7,7 @@ import type { NativeProgress } from './native.js';
 import type { Outbox } from './outbox.js';
 import { OverdueReplies } from './overdue-replies.js';
 import { OwedReplies } from './owed-replies.js';
+import { SentMessages } from './sent-messages.js';
 
 /**
  * What is known of a message that was not refused: `handled`, its handler resolved; `received`,
@@ -75,11 +76,8 @@ export class AckSender {
   /** Messages without a number. */
   readonly #held = new HeldMessages();
   readonly #heldLengthMax: number;
-  /**
-   * Messages with a number and without an outcome, in the order of their numbers. What is settled
-   * leaves no trace, however long one before it takes.
-   */
-  readonly #sent = new Map<number, Unacknowledged>();
+  /** Messages with a number and without an outcome. */
+  readonly #sent = new SentMessages<Unacknowledged>();
   /** Their length. */
   #sentLength = 0;
   /** Every message up to this number has its outcome. */
@@ -227,7 +225,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     this.#ended = true;
     this.#outbox.onFlush = undefined;
     clearTimeout(this.#timer);
-    const sent = [...this.#sent.values()];
+    const sent = this.#sent.all();
     this.#sent.clear();
     this.#byId.clear();
     for (const message of sent) message.lost(error);
@@ -264,7 +262,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     // What that told may have led its publisher to store this one too.
     if (message.isAbandoned) return;
     message.number = ++this.#last;
-    this.#sent.set(message.number, message);
+    this.#sent.add(message);
     this.#sentLength += message.length;
     if (this.#peer !== 'acknowledging') {
       if (message.id) this.#expectReply(message);
@@ -337,9 +335,9 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     const to = Math.min(last, this.#unoffered - 1);
     if (to - from >= this.#sent.size) {
       // The range is longer than what there is to be found in it.
-      for (const [number, message] of this.#sent) {
-        if (number > to) return;
-        if (number >= from) this.#finish(message)?.acknowledged('handled');
+      for (const message of this.#sent.all()) {
+        if (message.number > to) return;
+        if (message.number >= from) this.#finish(message)?.acknowledged('handled');
       }
       return;
     }
@@ -350,8 +348,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
 
   /** Takes a message out that is about to have its outcome. */
   #finish(message: Unacknowledged | undefined): Unacknowledged | undefined {
-    if (message === undefined) return undefined;
-    this.#sent.delete(message.number);
+    if (message === undefined || !this.#sent.delete(message)) return undefined;
     this.#sentLength -= message.length;
     if (this.#byId.size > 0 && this.#byId.get(message.id) === message) {
       this.#byId.delete(message.id);
@@ -415,9 +412,9 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
     // Not what is written meanwhile: whoever is told may send the next one.
     const end = this.#unoffered;
     const overdue = this.#peer === 'replying' ? this.#overdue.look(end - 1) : end;
-    for (const [number, message] of this.#sent) {
-      if (number >= end) break;
-      if (number > overdue && message.id && !message.isAbandoned) continue;
+    for (const message of this.#sent.all()) {
+      if (message.number >= end) break;
+      if (message.number > overdue && message.id && !message.isAbandoned) continue;
       if (this.#byId.get(message.id) === message) this.#unanswered.add(message.id);
       this.#finish(message)?.acknowledged('received');
     }

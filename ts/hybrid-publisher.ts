@@ -383,7 +383,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
   }
 
   #spillAll(): void {
-    for (const publication of this.#room) {
+    for (const publication of this.#room.inside()) {
       if (publication.place === Place.Socket) this.#toQueue(publication);
     }
   }
@@ -500,7 +500,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     this.#connection = { since: performance.now(), isUsed: false };
     this.#isStalled = false;
     this.#recover();
-    for (const publication of this.#room) {
+    for (const publication of this.#room.inside()) {
       if (publication.place === Place.Socket && publication.number === 0) {
         this.#toSocket(publication);
       }
@@ -532,7 +532,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     this.#mode = 'queue';
     this.#outage = { since: performance.now(), stored: 0 };
     if (this.#closing === undefined) this.#counts.failovers++;
-    for (const publication of this.#room) {
+    for (const publication of this.#room.inside()) {
       // What has left may still be acknowledged; the end of its connection tells it.
       if (publication.place === Place.Socket && publication.number === 0) {
         publication.failure = reason;
@@ -587,7 +587,8 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     const now = performance.now();
     let next = Number.POSITIVE_INFINITY;
     let stalled: Publication | undefined;
-    for (const publication of this.#room) {
+    for (const publication of this.#room.inside()) {
+      if (publication.place === Place.Done) continue;
       if (now >= publication.deadline) {
         this.#fail(publication, publication.failure ?? timeOut(this.#timeoutMs));
       } else if (publication.place === Place.Queue) {

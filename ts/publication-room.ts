@@ -12,10 +12,17 @@ export interface RoomOptions {
   blocks: boolean;
 }
 
-/** The publications of a publisher that have no outcome: those inside, and those that wait for room. */
-export class PublicationRoom implements Iterable<Publication> {
+/**
+ * The publications of a publisher that have no outcome: those inside, and those that wait for room.
+ *
+ * Those inside know their neighbours. In a `Set`, where they come and go, V8 would make the table
+ * anew all the time, and let them survive; see `SentMessages`.
+ */
+export class PublicationRoom {
   readonly #options: RoomOptions;
-  readonly #inside = new Set<Publication>();
+  #oldest: Publication | undefined;
+  #newest: Publication | undefined;
+  #insideCount = 0;
   #insideLength = 0;
   readonly #outside = new Fifo<Publication>();
   #outsideLength = 0;
@@ -26,7 +33,7 @@ export class PublicationRoom implements Iterable<Publication> {
 
   /** How many are inside. */
   get size(): number {
-    return this.#inside.size;
+    return this.#insideCount;
   }
 
   /** The length of those inside. */
@@ -41,12 +48,14 @@ export class PublicationRoom implements Iterable<Publication> {
 
   /** Whether there is none inside and none that waits. */
   get isEmpty(): boolean {
-    return this.#inside.size === 0 && this.#outside.size === 0;
+    return this.#insideCount === 0 && this.#outside.size === 0;
   }
 
-  /** Those inside, the oldest first. */
-  [Symbol.iterator](): Iterator<Publication> {
-    return this.#inside.values();
+  /** Those that are inside now, the oldest first. */
+  inside(): Publication[] {
+    const inside: Publication[] = [];
+    for (let each = this.#oldest; each !== undefined; each = each.newer) inside.push(each);
+    return inside;
   }
 
   /**
@@ -62,7 +71,7 @@ export class PublicationRoom implements Iterable<Publication> {
     }
     const { countMax, lengthMax, blocks } = this.#options;
     if (!blocks || this.#outside.size >= countMax || this.#outsideLength + length > lengthMax) {
-      const text = `The publisher is full: ${this.#inside.size} messages are neither handled nor stored`;
+      const text = `The publisher is full: ${this.#insideCount} messages are neither handled nor stored`;
       throw new IpcError('ERR_IPC_BUFFER_FULL', text);
     }
     this.#outsideLength += length;
@@ -81,7 +90,17 @@ export class PublicationRoom implements Iterable<Publication> {
 
   /** One of those inside has its outcome. */
   leave(publication: Publication): void {
-    if (this.#inside.delete(publication)) this.#insideLength -= publication.length;
+    const { older, newer } = publication;
+    if (older === undefined && this.#oldest !== publication) return;
+    if (older === undefined) this.#oldest = newer;
+    else older.newer = newer;
+    if (newer === undefined) this.#newest = older;
+    else newer.older = older;
+    // Or the garbage collector keeps all that came behind it.
+    publication.older = undefined;
+    publication.newer = undefined;
+    this.#insideCount--;
+    this.#insideLength -= publication.length;
   }
 
   /** When the one that has waited longest runs out of time; infinite if none waits. */
@@ -96,7 +115,7 @@ export class PublicationRoom implements Iterable<Publication> {
 
   /** Takes those away that wait; returns them behind those inside. */
   takeAll(): Publication[] {
-    const all = [...this.#inside];
+    const all = this.inside();
     for (let next = this.#shift(); next !== undefined; next = this.#shift()) all.push(next);
     return all;
   }
@@ -104,12 +123,16 @@ export class PublicationRoom implements Iterable<Publication> {
   /** One is taken whatever its length when nothing else is there. */
   #hasRoom(length: number): boolean {
     const { countMax, lengthMax } = this.#options;
-    const { size } = this.#inside;
-    return size === 0 || (size < countMax && this.#insideLength + length <= lengthMax);
+    const count = this.#insideCount;
+    return count === 0 || (count < countMax && this.#insideLength + length <= lengthMax);
   }
 
   #enter(publication: Publication): void {
-    this.#inside.add(publication);
+    publication.older = this.#newest;
+    if (this.#newest === undefined) this.#oldest = publication;
+    else this.#newest.newer = publication;
+    this.#newest = publication;
+    this.#insideCount++;
     this.#insideLength += publication.length;
   }
 

@@ -87,6 +87,9 @@ export class Publication implements Unacknowledged {
   failure: IpcError | undefined;
   /** A commit reported a failure, and may have happened all the same. */
   isStoredPerhaps = false;
+  /** Its neighbours in the room of its publisher. */
+  older: Publication | undefined;
+  newer: Publication | undefined;
   /** It was the first to be sent after the consumer fell silent. */
   isProbe = false;
   readonly length: number;
