@@ -17,11 +17,25 @@ class Waiting {
 
   constructor(
     readonly id: RequestId,
-    readonly resolve: (reply: unknown) => void,
-    readonly reject: (error: unknown) => void,
-    readonly signal: AbortSignalLike | undefined,
+    public resolve: (reply: unknown) => void,
+    public reject: (error: unknown) => void,
+    public signal: AbortSignalLike | undefined,
   ) {}
+
+  /**
+   * It has its outcome. An old table of the `Map` it was in may keep it for a while, see
+   * `SentMessages`: not with the caller that waited for it.
+   */
+  forget(): void {
+    this.group = undefined;
+    this.onAbort = undefined;
+    this.resolve = nothing;
+    this.reject = nothing;
+    this.signal = undefined;
+  }
 }
+
+const nothing = (): void => {};
 
 /** Requests that left in one batch: their bytes have one fate, and they one deadline and timer. */
 class Group {
@@ -152,8 +166,9 @@ export class Requests {
   };
 
   readonly #giveUp = (waiting: Waiting, error: unknown): void => {
+    const { reject } = waiting;
     this.#end(waiting);
-    waiting.reject(error);
+    reject(error);
   };
 
   #end(waiting: Waiting): void {
@@ -161,6 +176,7 @@ export class Requests {
     waiting.group?.leave(waiting);
     const { signal, onAbort } = waiting;
     if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+    waiting.forget();
     this.#tellIdle();
   }
 
@@ -198,8 +214,9 @@ export class Requests {
     const waiting = this.#waiting.get(id);
     if (waiting !== undefined) {
       this.replies++;
+      const { resolve } = waiting;
       this.#end(waiting);
-      waiting.resolve(message);
+      resolve(message);
       return true;
     }
     // One reply per request that was given up: what comes beyond is for somebody else, such as an
