@@ -9,7 +9,10 @@ import { jsonBytesAtMost, ValueBuffer } from './value-writer.js';
  */
 export type MessageBody = NotedMessage | string;
 
-/** Messages share a buffer of so many bytes at most: it stays as long as one of them does. */
+/**
+ * When messages have filled so many bytes of a buffer, the next ones share another: it stays as long
+ * as one of them does.
+ */
 const SHARED_BYTES_MAX = 64 * 1024;
 
 /** The notes of a message, in a buffer that others have a part of. */
@@ -60,11 +63,12 @@ export class Notebook {
     const begin = values.length;
     if (!values.add(message, jsonBytesMax, true)) return undefined;
     if (values.length <= SHARED_BYTES_MAX) return new NotedMessage(values, begin);
-    const own = values.split(begin);
-    const noted = new NotedMessage(own, begin);
-    own.release();
-    values.release();
     this.#values = undefined;
+    const isLong = values.length - begin > SHARED_BYTES_MAX / 4;
+    const own = isLong ? values.split(begin) : values;
+    const noted = new NotedMessage(own, begin);
+    if (isLong) own.release();
+    values.release();
     return noted;
   }
 }

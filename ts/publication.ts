@@ -140,7 +140,9 @@ export class Publication implements Unacknowledged {
   }
 }
 
-const FIELDS = new Set(['id', 'type', 'payload', 'timestamp']);
+function isColumn(field: string): boolean {
+  return field === 'id' || field === 'type' || field === 'payload' || field === 'timestamp';
+}
 
 /**
  * The id and the body of a message, with what is missing. Notes are taken in `notebook`, unless the
@@ -175,8 +177,9 @@ function record(
   object('message', message);
   let fields = message as PublishableMessage & { toJSON?: unknown };
   if (typeof fields.toJSON === 'function') fields = plain(fields);
-  for (const field of Object.keys(fields)) {
-    if (!FIELDS.has(field) && fields[field as keyof PublishableMessage] !== undefined) {
+  for (const field in fields) {
+    if (isColumn(field) || !Object.hasOwn(fields, field)) continue;
+    if (fields[field as keyof PublishableMessage] !== undefined) {
       throw invalid(
         `The message has a field ${describe(field)}, which the queue cannot store: put it into payload`,
       );
