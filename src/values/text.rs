@@ -43,34 +43,87 @@ pub(super) fn plain_prefix(text: &[u8]) -> (usize, bool) {
 pub(super) fn read_escaped(text: &[u8], units: &mut Vec<u16>) -> Option<usize> {
     let mut at = 0;
     loop {
-        let (plain, is_ascii) = plain_prefix(&text[at..]);
-        append_units(&text[at..at + plain], is_ascii, units);
-        at += plain + 1;
-        match text.get(at - 1)? {
-            b'"' => return Some(at),
-            b'\\' => {}
-            _ => return None,
-        }
+        let first = *text.get(at)?;
         at += 1;
-        units.push(match text.get(at - 1)? {
-            quoted @ (b'"' | b'\\' | b'/') => u16::from(*quoted),
-            b'b' => 0x08,
-            b'f' => 0x0c,
-            b'n' => 0x0a,
-            b'r' => 0x0d,
-            b't' => 0x09,
-            b'u' => {
-                at += 4;
-                let mut unit = 0;
-                for digit in text.get(at - 4..at)? {
-                    unit = unit << 4 | char::from(*digit).to_digit(16)? as u16;
-                }
-                unit
+        match first {
+            b'"' => return Some(at),
+            b'\\' => {
+                at += 1;
+                units.push(match text.get(at - 1)? {
+                    quoted @ (b'"' | b'\\' | b'/') => u16::from(*quoted),
+                    b'b' => 0x08,
+                    b'f' => 0x0c,
+                    b'n' => 0x0a,
+                    b'r' => 0x0d,
+                    b't' => 0x09,
+                    b'u' => {
+                        at += 4;
+                        let mut unit = 0;
+                        for digit in text.get(at - 4..at)? {
+                            unit = unit << 4 | char::from(*digit).to_digit(16)? as u16;
+                        }
+                        unit
+                    }
+                    _ => return None,
+                });
             }
-            _ => return None,
-        });
+            ..0x20 => return None,
+            0x20..0x80 => {
+                units.push(first.into());
+                // Letters without escapes come in runs.
+                while let Some(run) = text[at..].first_chunk::<RUN>()
+                    && run
+                        .iter()
+                        .fold(true, |all, byte| all & is_plain((*byte).into()))
+                {
+                    units.extend_from_slice(&run.map(u16::from));
+                    at += RUN;
+                }
+            }
+            0x80..0xe0 => {
+                let [second] = *text[at..].first_chunk()?;
+                at += 1;
+                units.push(u16::from(first & 0x1f) << 6 | six_bits(second));
+            }
+            0xe0..0xf0 => {
+                let [second, third] = *text[at..].first_chunk()?;
+                at += 2;
+                units.push(u16::from(first) << 12 | six_bits(second) << 6 | six_bits(third));
+            }
+            _ => {
+                let [second, third, fourth] = *text[at..].first_chunk()?;
+                at += 3;
+                // What is left of the number of the letter without 0x10000, in two halves.
+                let upper =
+                    u16::from(first & 7) << 8 | six_bits(second) << 2 | six_bits(third) >> 4;
+                let lower = six_bits(third) << 6 & 0x3ff | six_bits(fourth);
+                units.extend_from_slice(&[
+                    HIGH_SURROGATES | upper.wrapping_sub(0x40) & 0x3ff,
+                    LOW_SURROGATES | lower,
+                ]);
+            }
+        }
     }
 }
+
+/// What a byte of a letter in UTF-8 has behind the first.
+fn six_bits(byte: u8) -> u16 {
+    u16::from(byte & 0x3f)
+}
+
+/// Letters of a run that are looked at and copied together.
+const RUN: usize = 8;
+
+/// A letter that is one byte in UTF-8 and stands for itself in a JSON text.
+fn is_plain(unit: u16) -> bool {
+    (0x20..0x80).contains(&unit) & (unit != u16::from(b'"')) & (unit != u16::from(b'\\'))
+}
+
+/// The first unit of a pair, with ten bits of the letter.
+const HIGH_SURROGATES: u16 = 0xd800;
+
+/// The second one, with ten more.
+const LOW_SURROGATES: u16 = 0xdc00;
 
 /// Appends `text`, which is UTF-8, as UTF-16.
 pub(super) fn append_units(text: &[u8], is_ascii: bool, units: &mut Vec<u16>) {
@@ -88,46 +141,58 @@ pub(super) fn append_units(text: &[u8], is_ascii: bool, units: &mut Vec<u16>) {
 /// Prints a string as `JSON.stringify` does (ECMAScript, `QuoteJSONString`): half of a surrogate pair
 /// is escaped, so that the text is well-formed.
 pub(super) fn print_units(units: &[u16], text: &mut Vec<u8>) {
+    const UTF8_BYTES_PER_UNIT: usize = 3;
+    text.reserve(units.len() * UTF8_BYTES_PER_UNIT + 2);
     text.push(b'"');
     let mut rest = units;
-    loop {
-        let (whole, halved) = rest.split_at(mem::utf16_valid_up_to(rest));
-        print_well_formed(whole, text);
-        let Some((half, after)) = halved.split_first() else {
-            break;
-        };
-        escape(*half, text);
+    while let Some((&unit, after)) = rest.split_first() {
         rest = after;
+        match unit {
+            0x22 | 0x5c => text.extend_from_slice(&[b'\\', unit as u8]),
+            0x20..0x80 => {
+                text.push(unit as u8);
+                // Letters without escapes come in runs.
+                while let Some((run, after)) = rest.split_first_chunk::<RUN>()
+                    && run.iter().fold(true, |all, unit| all & is_plain(*unit))
+                {
+                    text.extend_from_slice(&run.map(|unit| unit as u8));
+                    rest = after;
+                }
+            }
+            0x08 => text.extend_from_slice(b"\\b"),
+            0x09 => text.extend_from_slice(b"\\t"),
+            0x0a => text.extend_from_slice(b"\\n"),
+            0x0c => text.extend_from_slice(b"\\f"),
+            0x0d => text.extend_from_slice(b"\\r"),
+            ..0x20 => escape(unit, text),
+            0x80..0x800 => text.extend_from_slice(&[0xc0 | (unit >> 6) as u8, continuation(unit)]),
+            HIGH_SURROGATES..LOW_SURROGATES => match rest.split_first() {
+                Some((&second @ LOW_SURROGATES..=0xdfff, after)) => {
+                    let upper = (unit & 0x3ff) + 0x40;
+                    text.extend_from_slice(&[
+                        0xf0 | (upper >> 8) as u8,
+                        continuation(upper >> 2),
+                        continuation(upper << 4 | (second >> 6 & 0xf)),
+                        continuation(second),
+                    ]);
+                    rest = after;
+                }
+                _ => escape(unit, text),
+            },
+            LOW_SURROGATES..=0xdfff => escape(unit, text),
+            _ => text.extend_from_slice(&[
+                0xe0 | (unit >> 12) as u8,
+                continuation(unit >> 6),
+                continuation(unit),
+            ]),
+        }
     }
     text.push(b'"');
 }
 
-fn print_well_formed(units: &[u16], text: &mut Vec<u8>) {
-    const UTF8_BYTES_PER_UNIT: usize = 3;
-    let begin = text.len();
-    text.resize(begin + units.len() * UTF8_BYTES_PER_UNIT, 0);
-    let count = mem::convert_utf16_to_utf8(units, &mut text[begin..]);
-    text.truncate(begin + count);
-    let plain = begin + plain_prefix(&text[begin..]).0;
-    if plain == text.len() {
-        return;
-    }
-    let printed = text.split_off(plain);
-    let mut rest = printed.as_slice();
-    while let Some((special, after)) = rest.split_first() {
-        match special {
-            b'"' | b'\\' => text.extend_from_slice(&[b'\\', *special]),
-            0x08 => text.extend_from_slice(b"\\b"),
-            b'\t' => text.extend_from_slice(b"\\t"),
-            b'\n' => text.extend_from_slice(b"\\n"),
-            0x0c => text.extend_from_slice(b"\\f"),
-            b'\r' => text.extend_from_slice(b"\\r"),
-            _ => escape(u16::from(*special), text),
-        }
-        let (plain, after) = after.split_at(plain_prefix(after).0);
-        text.extend_from_slice(plain);
-        rest = after;
-    }
+/// A byte behind the first of a letter, with the lowest six bits.
+fn continuation(bits: u16) -> u8 {
+    0x80 | (bits & 0x3f) as u8
 }
 
 /// `\u` and four digits.
@@ -159,6 +224,22 @@ mod tests {
                 assert_eq!(read_escaped(&text[1..], &mut read), Some(length - 1));
                 assert_eq!(read, units);
             }
+        }
+    }
+
+    #[test]
+    fn every_letter_is_what_it_is_in_utf_8() {
+        for letter in '\u{80}'..=char::MAX {
+            let mut units = [0; 2];
+            let units = letter.encode_utf16(&mut units);
+            let mut text = Vec::new();
+            print_units(units, &mut text);
+            let mut utf8 = [0; 4];
+            let expected = letter.encode_utf8(&mut utf8).as_bytes();
+            assert_eq!(&text[1..text.len() - 1], expected);
+            let mut read = Vec::new();
+            assert_eq!(read_escaped(&text[1..], &mut read), Some(text.len() - 1));
+            assert_eq!(read, units);
         }
     }
 
