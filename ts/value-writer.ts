@@ -16,6 +16,9 @@ const DEPTH_MAX = 64;
 /** A longer text is copied as it is in V8, which looks at many letters at a time. */
 const TEXT_LENGTH_MAX = 48;
 
+/** The same of a text that has to be noted as UTF-16. */
+const UNITS_LENGTH_MAX = 28;
+
 /** Shapes that are known; further keys of objects are noted each time. */
 const SHAPES_MAX = 16 * 1024;
 
@@ -364,7 +367,7 @@ function writeUnits(value: string): void {
   const { length } = value;
   const begin = at + 5;
   reserve(5 + 2 * length);
-  if (length > TEXT_LENGTH_MAX) {
+  if (length > UNITS_LENGTH_MAX) {
     bytes.write(value, begin, 'utf16le');
   } else {
     for (let index = 0; index < length; index++) {
