@@ -325,6 +325,19 @@ impl Store {
         let (count, suspects) = self.write(Durability::Normal, |writing| {
             let mut token = None;
             let until = deadline(writing.boot_ms, lease_ms);
+            let mut select = writing.conn.prepare_cached(
+                "SELECT message_id, type, payload, timestamp FROM message_queue WHERE rowid = ?1",
+            )?;
+            let mut hold = writing.conn.prepare_cached(
+                "INSERT INTO message_claim
+                   (message_id, attempt, token, owner, leased, available_at_ms, alone)
+                 VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6)
+                 ON CONFLICT (message_id) DO UPDATE SET
+                   attempt = excluded.attempt, token = excluded.token,
+                   owner = excluded.owner, leased = 1,
+                   available_at_ms = excluded.available_at_ms,
+                   alone = excluded.alone",
+            )?;
             let (mut count, mut bytes) = (0, 0);
             loop {
                 let wanted = (limit - count).min(limits::CHUNK_ROWS);
@@ -336,11 +349,7 @@ impl Store {
                         Some(token) => token,
                         None => *token.insert(next_token(writing.conn)?),
                     };
-                    let mut statement = writing.conn.prepare_cached(concat!(
-                        "SELECT message_id, type, payload, timestamp FROM message_queue ",
-                        "WHERE rowid = ?1"
-                    ))?;
-                    let mut rows = statement.query([rowid])?;
+                    let mut rows = select.query([rowid])?;
                     let Some(row) = rows.next()? else { continue };
                     let message = match row::judge(row, 0)? {
                         Ok(message) => message,
@@ -371,26 +380,14 @@ impl Store {
                     }
                     let attempt = history.attempts.saturating_add(1);
                     let alone = history.alone.saturating_add(u32::from(is_alone));
-                    writing
-                        .conn
-                        .prepare_cached(
-                            "INSERT INTO message_claim
-                               (message_id, attempt, token, owner, leased, available_at_ms, alone)
-                             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6)
-                             ON CONFLICT (message_id) DO UPDATE SET
-                               attempt = excluded.attempt, token = excluded.token,
-                               owner = excluded.owner, leased = 1,
-                               available_at_ms = excluded.available_at_ms,
-                               alone = excluded.alone",
-                        )?
-                        .execute(params![
-                            message.id,
-                            attempt,
-                            token,
-                            owner.text(),
-                            until,
-                            alone
-                        ])?;
+                    hold.execute(params![
+                        message.id,
+                        attempt,
+                        token,
+                        owner.text(),
+                        until,
+                        alone
+                    ])?;
                     take(&message, token, attempt);
                     count += 1;
                     if is_alone {
@@ -483,22 +480,14 @@ impl Store {
 
     fn settle_at_once(&mut self, settlement: &Settlement) -> Result<Settled> {
         self.write(Durability::Normal, |writing| {
-            let each = |claims: &[(String, i64)],
-                        settle: fn(&Writing<'_>, &str, i64) -> Result<bool>|
-             -> Result<Vec<bool>> {
-                claims
-                    .iter()
-                    .map(|(id, token)| settle(writing, id, *token))
-                    .collect()
-            };
             let mut settled = Settled {
-                completed: each(&settlement.complete, complete)?,
+                completed: complete(writing, &settlement.complete)?,
                 failed: settlement
                     .fail
                     .iter()
                     .map(|failure| fail(writing, failure))
                     .collect::<Result<_>>()?,
-                released: each(&settlement.release, release)?,
+                released: release(writing, &settlement.release)?,
                 handled: Vec::new(),
             };
             for (id, token) in settlement.stale(&settled) {
@@ -561,42 +550,37 @@ fn deadline(now: i64, ms: u64) -> i64 {
     now.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX).max(1))
 }
 
-/// Ends a claim. `false`: it was not held.
-fn end_claim(conn: &Connection, id: &str, token: i64) -> Result<bool> {
-    let count = conn
-        .prepare_cached(
-            "DELETE FROM message_claim WHERE message_id = ?1 AND token = ?2 AND leased = 1",
-        )?
-        .execute(params![id, token])?;
-    Ok(count == 1)
+const END_CLAIM: &str =
+    "DELETE FROM message_claim WHERE message_id = ?1 AND token = ?2 AND leased = 1";
+
+/// Returns of each claim whether it was held.
+fn complete(writing: &Writing<'_>, claims: &[(String, i64)]) -> Result<Vec<bool>> {
+    let mut end = writing.conn.prepare_cached(END_CLAIM)?;
+    let mut mark = writing.conn.prepare_cached(
+        "UPDATE message_queue SET processed = 1, processed_at = ?2
+         WHERE message_id = ?1 AND processed = 0",
+    )?;
+    let complete = |(id, token): &(String, i64)| {
+        let is_held = end.execute(params![id, token])? == 1;
+        if is_held {
+            mark.execute(params![id, writing.unix_seconds()])?;
+        }
+        Ok(is_held)
+    };
+    claims.iter().map(complete).collect()
 }
 
-fn complete(writing: &Writing<'_>, id: &str, token: i64) -> Result<bool> {
-    if !end_claim(writing.conn, id, token)? {
-        return Ok(false);
-    }
-    writing
-        .conn
-        .prepare_cached(
-            "UPDATE message_queue SET processed = 1, processed_at = ?2
-             WHERE message_id = ?1 AND processed = 0",
-        )?
-        .execute(params![id, writing.unix_seconds()])?;
-    Ok(true)
-}
-
-fn release(writing: &Writing<'_>, id: &str, token: i64) -> Result<bool> {
-    let count = writing
-        .conn
-        .prepare_cached(
-            "UPDATE message_claim SET leased = 0, available_at_ms = 0, attempt = attempt - 1,
-               alone = max(alone - 1, 0)
-             WHERE message_id = ?1 AND token = ?2 AND leased = 1",
-        )?
-        .execute(params![id, token])?;
+/// Returns of each claim whether it was held.
+fn release(writing: &Writing<'_>, claims: &[(String, i64)]) -> Result<Vec<bool>> {
     // The entry stays, also one that counts no attempt: by it the message is found again, see
     // `candidates`.
-    Ok(count == 1)
+    let mut release = writing.conn.prepare_cached(
+        "UPDATE message_claim SET leased = 0, available_at_ms = 0, attempt = attempt - 1,
+           alone = max(alone - 1, 0)
+         WHERE message_id = ?1 AND token = ?2 AND leased = 1",
+    )?;
+    let release = |(id, token): &(String, i64)| Ok(release.execute(params![id, token])? == 1);
+    claims.iter().map(release).collect()
 }
 
 fn fail(writing: &Writing<'_>, failure: &Failure) -> Result<FailOutcome> {
@@ -619,7 +603,8 @@ fn fail(writing: &Writing<'_>, failure: &Failure) -> Result<FailOutcome> {
         .exists([id])?;
     if !pending {
         // An old process has delivered it.
-        end_claim(writing.conn, id, *token)?;
+        let mut end = writing.conn.prepare_cached(END_CLAIM)?;
+        end.execute(params![id, token])?;
         return Ok(FailOutcome::Stale);
     }
     let error = shorten(&failure.error);

@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
 use super::candidates::Place;
 use super::clock::{Clock, SystemClock};
+use super::insert::{self, Idempotence, Inserts};
 use super::log::LogBound;
 use super::message::NewMessage;
 use super::room::Reserve;
-use super::row::{self, Flaw, Timestamp};
+use super::row::{self, Flaw};
 use super::schema::Extension;
 use super::{Durability, Options, dead, open, place, room};
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::limits;
 
 /// One connection to a queue's file. Every method is synchronous and may wait
@@ -43,18 +43,6 @@ pub struct Store {
     pub(super) backed_pages: Cell<i64>,
     /// Whether it can be made larger without writing, once somebody wanted to know.
     pub(super) takes_room: OnceCell<bool>,
-}
-
-/// When a message counts as stored because one is stored under its id, whatever the state of that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Idempotence {
-    /// Never: such a message is refused.
-    None,
-    /// When its type, the text of its payload and its timestamp are the same.
-    Message,
-    /// When its type and the text of its payload are. Who publishes a message once more does not
-    /// know the timestamp that was made for it the first time.
-    Content,
 }
 
 /// A write transaction in progress, and the time it takes place.
@@ -154,7 +142,7 @@ impl Store {
     /// # Errors
     /// `SQLITE_CONSTRAINT_PRIMARYKEY` when the id is stored already.
     pub fn enqueue(&mut self, message: &NewMessage<'_>) -> Result<()> {
-        self.store_with(|conn| insert(conn, message))
+        self.store_with(|conn| Inserts::begin(conn)?.insert(message, Idempotence::None))
     }
 
     /// As [`Store::enqueue`], but a message that is stored already counts as stored, whatever its
@@ -163,7 +151,7 @@ impl Store {
     /// # Errors
     /// `IdConflict` when another message is stored under the id.
     pub fn enqueue_idempotent(&mut self, message: &NewMessage<'_>) -> Result<()> {
-        self.store_with(|conn| insert_or_find(conn, message, Idempotence::Message))
+        self.store_with(|conn| Inserts::begin(conn)?.insert(message, Idempotence::Message))
     }
 
     /// Stores all of them in one transaction, or none.
@@ -205,11 +193,12 @@ impl Store {
             return Ok(Vec::new());
         }
         self.store_with(|conn| {
+            let mut inserts = Inserts::begin(conn)?;
             let mut outcomes = Vec::with_capacity(messages.len());
             for &(message, idempotence) in messages {
-                match insert_or_find(conn, message, idempotence) {
+                match inserts.insert(message, idempotence) {
                     // Anything else ends the transaction.
-                    Err(error) if !is_duplicate(&error) => return Err(error),
+                    Err(error) if !insert::is_duplicate(&error) => return Err(error),
                     // SQLite has undone this statement alone.
                     outcome => outcomes.push(outcome),
                 }
@@ -222,7 +211,7 @@ impl Store {
         if messages.is_empty() {
             return Ok(());
         }
-        self.store_with(|conn| insert_many(conn, messages, idempotence))
+        self.store_with(|conn| Inserts::begin(conn)?.insert_all(messages, idempotence))
     }
 
     /// Stores what `insert` inserts, in one transaction.
@@ -388,118 +377,10 @@ impl Drop for Rollback<'_> {
     }
 }
 
-fn insert(conn: &Connection, message: &NewMessage<'_>) -> Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO message_queue (message_id, type, payload, timestamp) VALUES (?1, ?2, ?3, ?4)",
-    )?
-    .execute(params![
-        message.id(),
-        message.kind(),
-        message.payload(),
-        Timestamp::new(message.timestamp())
-    ])?;
-    // Old processes delete rows and leave our entry; it says nothing about the new message.
-    forget_claim(conn, message.id())
-}
-
-/// As [`insert`]; a message that is there already, as `idempotence` has it, counts as inserted.
-fn insert_or_find(
-    conn: &Connection,
-    message: &NewMessage<'_>,
-    idempotence: Idempotence,
-) -> Result<()> {
-    let outcome = insert(conn, message);
-    match &outcome {
-        Err(error) if is_duplicate(error) && idempotence != Idempotence::None => {}
-        _ => return outcome,
-    }
-    let any_timestamp = idempotence == Idempotence::Content;
-    if is_stored(conn, message, any_timestamp)? {
-        // Whoever stored it may not have waited for the disk, or in vain. A commit that writes
-        // something does, for all that the log holds; one that writes nothing does not. A token
-        // that is passed over is as good as any other change.
-        conn.prepare_cached("UPDATE message_meta SET value = value + 1 WHERE key = 'token'")?
-            .execute([])?;
-        return Ok(());
-    }
-    let different = match any_timestamp {
-        true => "type or payload",
-        false => "type, payload or timestamp",
-    };
-    Err(Error::rule(
-        Code::IdConflict,
-        format!(
-            "Another message is stored under the id {:?}: its {different} differs.",
-            message.id()
-        ),
-    ))
-}
-
-/// Whether exactly this message is stored, in whatever state; at `any_timestamp` if asked so.
-fn is_stored(conn: &Connection, message: &NewMessage<'_>, any_timestamp: bool) -> Result<bool> {
-    let mut statement = conn.prepare_cached(
-        "SELECT type, payload, timestamp FROM message_queue WHERE message_id = ?1",
-    )?;
-    let mut rows = statement.query([message.id()])?;
-    let Some(row) = rows.next()? else {
-        return Ok(false);
-    };
-    let is = |column, text: &str| -> Result<bool> {
-        Ok(match row.get_ref(column)? {
-            // Old processes may store either.
-            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes == text.as_bytes(),
-            _ => false,
-        })
-    };
-    let timestamp = Timestamp::of_column(row.get_ref(2)?).map(Timestamp::as_f64);
-    Ok(is(0, message.kind())?
-        && is(1, message.payload())?
-        && (any_timestamp || timestamp == Some(message.timestamp())))
-}
-
-fn insert_many(
-    conn: &Connection,
-    messages: &[NewMessage<'_>],
-    idempotence: Idempotence,
-) -> Result<()> {
-    for (index, message) in messages.iter().enumerate() {
-        insert_or_find(conn, message, idempotence).map_err(|error| match messages.len() {
-            1 => error,
-            count => locate(error, index, count, message.id()),
-        })?;
-    }
-    Ok(())
-}
-
-/// Adds to the text which message of a batch it is about; the code stays.
-fn locate(error: Error, index: usize, count: usize, id: &str) -> Error {
-    let place = format!("(at index {index} of {count}, id {id:?})");
-    match error {
-        Error::Sqlite(rusqlite::Error::SqliteFailure(code, text)) => {
-            let text = text.unwrap_or_else(|| code.to_string());
-            let text = format!("{text} {place}");
-            Error::Sqlite(rusqlite::Error::SqliteFailure(code, Some(text)))
-        }
-        Error::Rule { code, message } => Error::rule(code, format!("{message} {place}")),
-        other => other,
-    }
-}
-
 pub(super) fn forget_claim(conn: &Connection, id: &str) -> Result<()> {
     conn.prepare_cached("DELETE FROM message_claim WHERE message_id = ?1")?
         .execute([id])?;
     Ok(())
-}
-
-/// Whether an insert failed because of what is stored already.
-fn is_duplicate(error: &Error) -> bool {
-    match error {
-        Error::Rule { code, .. } => *code == Code::IdConflict,
-        Error::Sqlite(error) => {
-            error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
-        }
-        Error::System { .. } => false,
-    }
 }
 
 #[cfg(test)]
