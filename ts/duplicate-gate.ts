@@ -1,4 +1,5 @@
 import { nodeCrypto } from './builtins.js';
+import { hashOf, IdSet } from './id-set.js';
 import { limits } from './limits.js';
 
 /** The first copy of a message on its way; its outcome is that of every other one. */
@@ -21,8 +22,11 @@ export interface Flight {
  */
 export class DuplicateGate {
   readonly #window: number;
-  #recent = new Set<string>();
-  #older = new Set<string>();
+  #recent = new IdSet();
+  #older = new IdSet();
+  /** What was asked for last: mostly it is remembered next. */
+  #lastKey = '';
+  #lastHash = hashOf('');
   /** Handled, and not yet in the file: known whatever the window. */
   readonly #unsettled = new Set<string>();
   readonly #flights = new Map<string, Flight>();
@@ -42,7 +46,16 @@ export class DuplicateGate {
   }
 
   #isRemembered(key: string): boolean {
-    return this.#recent.has(key) || this.#older.has(key);
+    const hash = this.#hash(key);
+    return this.#recent.has(key, hash) || this.#older.has(key, hash);
+  }
+
+  #hash(key: string): number {
+    if (key !== this.#lastKey) {
+      this.#lastHash = hashOf(key);
+      this.#lastKey = key;
+    }
+    return this.#lastHash;
   }
 
   /** A message was handled whose id has this key. */
@@ -71,10 +84,12 @@ export class DuplicateGate {
   rememberNew(key: string): void {
     if (this.#window === 0) return;
     if (this.#recent.size >= this.#window) {
+      const forgotten = this.#older;
+      forgotten.clear();
       this.#older = this.#recent;
-      this.#recent = new Set();
+      this.#recent = forgotten;
     }
-    this.#recent.add(key);
+    this.#recent.add(key, this.#hash(key));
   }
 
   /** The copy that is on its way to the handler, if there is one. */

@@ -1,0 +1,41 @@
+// The table of ids that duplicates are recognised by, against a `Set`.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { hashOf, IdSet } from '../dist/id-set.js';
+import { random } from './support/socket.mjs';
+
+for (const [name, hash] of [
+  ['ids are found by what they are', hashOf],
+  ['also where many have one hash', (id) => 1 + (id.length % 3)],
+]) {
+  test(name, () => {
+    const next = random(3);
+    const ids = new IdSet();
+    const expected = new Set();
+    const count = hash === hashOf ? 40_000 : 2_000;
+    for (let round = 0; round < 2; round++) {
+      for (let step = 0; step < count; step++) {
+        const id = `${'é'.repeat(next() * 9)}${Math.floor(next() * count)}`;
+        assert.equal(ids.has(id, hash(id)), expected.has(id));
+        if (!expected.has(id)) ids.add(id, hash(id));
+        expected.add(id);
+        assert.equal(ids.size, expected.size);
+      }
+      for (const id of expected) assert.ok(ids.has(id, hash(id)));
+      ids.clear();
+      expected.clear();
+      assert.equal(ids.has('1', hash('1')), false);
+    }
+  });
+}
+
+test('ids that differ in one letter have different hashes', () => {
+  const ids = ['', ...Array.from({ length: 20_000 }, (_, n) => `order-${n}-${n % 7}`)];
+  for (let length = 1; length < 40; length++) {
+    for (const letter of 'aü\u4fa1\0') ids.push(letter.repeat(length));
+  }
+  const hashes = new Set(ids.map(hashOf));
+  assert.ok(!hashes.has(0));
+  // Of 20,000 in 2^32 one pair in twenty runs has the same by chance.
+  assert.ok(hashes.size >= ids.length - 5, `${ids.length - hashes.size} of ${ids.length}`);
+});
