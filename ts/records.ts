@@ -1,6 +1,7 @@
 import { IpcError } from './errors.js';
 import { describe, object } from './options.js';
 import type { QueueMessage } from './types.js';
+import { isNoted } from './value-habit.js';
 import type { ValueBuffer } from './value-writer.js';
 
 /** The columns of a message, checked so far as they are not the core's to check. */
@@ -60,7 +61,7 @@ export class QueueRecord {
   }
 
   /**
-   * Adds it to `values`. False if there it has no form; see {@link ValueBuffer.add}. With its payload
+   * Adds it to `values`. False if it is better or must be left to {@link QueueRecord.json}. With its payload
    * last, the payload is not read; see `src/queue/message.rs`.
    */
   addTo(values: ValueBuffer): boolean {
@@ -69,7 +70,7 @@ export class QueueRecord {
     if (payload === undefined || typeof payload === 'function' || typeof payload === 'symbol') {
       return false;
     }
-    return values.add(this.#columns, Number.MAX_SAFE_INTEGER);
+    return isNoted() && values.add(this.#columns, Number.MAX_SAFE_INTEGER);
   }
 
   /**

@@ -6,8 +6,11 @@ import { Token } from './value-tokens.js';
 /** An object is made by a function of its own after so many of its shape. */
 const COMPILED_AFTER = 64;
 
-/** So many functions are made at most: shapes may come and go, functions take room for ever. */
-const COMPILED_MAX = 512;
+/**
+ * So many functions are made at most: shapes may come and go, functions take room for ever. With each
+ * eighth of them an object has to be twice as frequent, so that there are some left for what comes late.
+ */
+const COMPILED_MAX = 1024;
 
 /** Texts up to this length are looked for among those that were made before. */
 const SHARED_LENGTH_MAX = 24;
@@ -54,6 +57,7 @@ export class ShapeTable {
 }
 
 let compiled = 0;
+let compiledAfter = COMPILED_AFTER;
 
 // What is being read. They are variables of the module, because V8 keeps those at hand.
 let shapes: Shape[] = [];
@@ -151,7 +155,8 @@ function read(): unknown {
       return bytes.toString('utf16le', begin, at);
     }
     default:
-      return readExtended();
+      // Token.Json
+      return JSON.parse(readLong('utf8'));
   }
 }
 
@@ -210,16 +215,9 @@ function set(object: Record<string, unknown>, key: string, value: unknown): void
 }
 
 function readObject(shape: Shape): Record<string, unknown> {
-  if (++shape.count === COMPILED_AFTER) shape.make = compile(shape.keys);
+  if (++shape.count === compiledAfter) shape.make = compile(shape.keys);
   const object: Record<string, unknown> = {};
   for (const key of shape.keys) set(object, key, read());
-  return object;
-}
-
-function readExtended(): object {
-  const object = readObject(shapes[readCount16()] as Shape);
-  const count = readCount();
-  for (let index = 0; index < count; index++) set(object, read() as string, read());
   return object;
 }
 
@@ -234,6 +232,7 @@ function compile(keys: string[]): (() => Record<string, unknown>) | undefined {
     const properties = keys.map((key) => `${JSON.stringify(key)}:read()`);
     const make = new Function('read', `return () => ({${properties.join()}})`)(read);
     compiled++;
+    if (compiled % (COMPILED_MAX / 8) === 0) compiledAfter *= 2;
     return make as () => Record<string, unknown>;
   } catch {
     compiled = COMPILED_MAX;

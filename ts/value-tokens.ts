@@ -12,7 +12,6 @@ export enum Token {
   Json,
   Array,
   Object,
-  Extended,
   Message,
   Marked,
 }

@@ -1,6 +1,7 @@
 import { types } from 'node:util';
 import { internal } from './errors.js';
 import type { NativeValues } from './native.js';
+import { seen } from './value-habit.js';
 import { Token } from './value-tokens.js';
 
 // JSON values on their way to the addon, which prints them as `JSON.stringify` would: V8 takes as
@@ -19,14 +20,23 @@ const TEXT_LENGTH_MAX = 48;
 /** The same of a text that has to be noted as UTF-16. */
 const UNITS_LENGTH_MAX = 28;
 
-/** Shapes that are known; further keys of objects are noted each time. */
+/** Shapes that are known. An object of another one is left to `JSON.stringify`. */
 const SHAPES_MAX = 16 * 1024;
 
-/** Keys of one shape at most; further ones of an object are noted each time. */
+/** Keys of one shape at most. */
 const SHAPE_KEYS_MAX = 256;
 
-/** A longer key is noted each time, as one that JSON has to escape, and so are those behind it. */
+/** An object with a longer key has no shape, nor has one with a key that JSON has to escape. */
 const KEY_LENGTH_MAX = 100;
+
+/** Shapes that may be new at once. */
+const NEW_SHAPES = 1024;
+
+/**
+ * So many objects have to come for each further one. Where keys are data, such as in maps by an id,
+ * new shapes are of no use, and each costs many times what it would save.
+ */
+const OBJECTS_PER_NEW_SHAPE = 16;
 
 /** Bytes that any token takes which has no length of its own in four bytes. */
 const SHORT_TOKEN_BYTES_MAX = 64;
@@ -61,6 +71,8 @@ const children = new Map<number, Map<string, number>>();
 const keyCounts = new Uint16Array(SHAPES_MAX);
 /** Bytes of all keys in a JSON text. */
 const keyBytesOf = new Uint32Array(SHAPES_MAX);
+/** How many objects have come that no new shape has been taken for. */
+let credit = NEW_SHAPES * OBJECTS_PER_NEW_SHAPE;
 /** What the addon is told of it. */
 let definitions: (Buffer | undefined)[] = [];
 let definitionBytes = 0;
@@ -84,6 +96,11 @@ let keyBytes = 0;
 /** About how many UTF-16 units the rest of its JSON text has, rather too many than too few. */
 let valueLength = 0;
 let depth = 0;
+/** Strings and numbers with a fraction that were noted of this message. */
+let textCount = 0;
+let doubleCount = 0;
+/** Where the last object of this message ends that was noted as JSON. */
+let jsonEnd = 0;
 /** `Object.prototype` has nothing that `for … in` finds. */
 let areKeysOwn = true;
 
@@ -150,6 +167,7 @@ export class ValueBuffer {
       bytes[at++] = isMarked ? Token.Marked : Token.Message;
       writeValue(message);
       isWhole = jsonBytesAtMost(at - begin, keyBytes) <= jsonBytesMax;
+      seen(textCount, doubleCount);
     } catch {
       // Be it a getter that throws or too little memory: it happens to JSON.stringify again.
     }
@@ -254,6 +272,9 @@ export class ValueBuffer {
     keyBytes = 0;
     valueLength = 0;
     depth = 0;
+    textCount = 0;
+    doubleCount = 0;
+    jsonEnd = 0;
     areKeysOwn = true;
     for (const _ in Object.prototype) areKeysOwn = false;
     return ++opens;
@@ -311,6 +332,7 @@ function writeValue(value: unknown): void {
       bytes[at] = Token.Double;
       view.setFloat64(at + 1, value, true);
       at += 9;
+      doubleCount++;
       valueLength += 16;
     }
   } else if (typeof value === 'string') {
@@ -339,6 +361,7 @@ function writeWord(token: Token): void {
 function writeText(value: string): void {
   const { length } = value;
   valueLength += length + 3;
+  textCount++;
   if (length > TEXT_LENGTH_MAX) {
     writeUnits(value);
     return;
@@ -380,6 +403,7 @@ function writeUnits(value: string): void {
 }
 
 function writeJson(json: string): void {
+  valueLength += json.length + 1;
   reserve(5 + 3 * json.length);
   const count = bytes.write(json, at + 5);
   bytes[at] = Token.Json;
@@ -433,11 +457,11 @@ function checkIsLeftOut(value: object): void {
 /** `isPlain`: `for … in` finds no other keys than its own. */
 function writeProperties(object: Record<string, unknown>, isPlain: boolean): void {
   const begin = at;
+  const keyBytesBefore = keyBytes;
+  const valueLengthBefore = valueLength;
   at += 3;
+  if (credit < NEW_SHAPES * OBJECTS_PER_NEW_SHAPE) credit++;
   let shape = 0;
-  // A property that no shape has is noted with its key, and so are those behind it.
-  let countPlace = 0;
-  let count = 0;
   for (const key in object) {
     if (!isPlain && !Object.hasOwn(object, key)) continue;
     const value = object[key];
@@ -446,21 +470,18 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
       checkIsLeftOut(value);
       continue;
     }
-    if (countPlace === 0) {
-      const likely = likelyChildren[shape] as number;
-      const child = lastKeys[likely] === key && likely !== 0 ? likely : childOf(shape, key);
-      if (child !== 0) {
-        shape = child;
-        writeValue(value);
-        continue;
-      }
-      reserve(SHORT_TOKEN_BYTES_MAX);
-      countPlace = at;
-      at += 4;
+    const likely = likelyChildren[shape] as number;
+    shape = lastKeys[likely] === key && likely !== 0 ? likely : childOf(shape, key);
+    if (shape === 0) {
+      // Or nested objects would be written again at every level.
+      if (jsonEnd > begin) throw LEFT_TO_V8;
+      at = begin;
+      keyBytes = keyBytesBefore;
+      valueLength = valueLengthBefore;
+      writeJson(jsonOf(object));
+      jsonEnd = at;
+      return;
     }
-    count++;
-    reserve(SHORT_TOKEN_BYTES_MAX);
-    writeText(key);
     writeValue(value);
   }
   keyBytes += keyBytesOf[shape] as number;
@@ -470,10 +491,16 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
     places[shape] = shapes.push(shape) - 1;
   }
   const place = places[shape] as number;
-  bytes[begin] = countPlace === 0 ? Token.Object : Token.Extended;
+  bytes[begin] = Token.Object;
   bytes[begin + 1] = place;
   bytes[begin + 2] = place >> 8;
-  if (countPlace > 0) view.setUint32(countPlace, count, true);
+}
+
+function jsonOf(object: object): string {
+  const json = JSON.stringify(object);
+  // It has got a `toJSON` meanwhile.
+  if (typeof json !== 'string') throw LEFT_TO_V8;
+  return json;
 }
 
 /** Whether `JSON.stringify` makes something else of it than its properties, or it has very many. */
@@ -490,7 +517,9 @@ function childOf(shape: number, key: string): number {
   let child = siblings === undefined ? 0 : (siblings.get(key) ?? 0);
   if (child === 0) {
     const count = (keyCounts[shape] as number) + 1;
-    if (count > SHAPE_KEYS_MAX || lastKeys.length === SHAPES_MAX || !isPlainKey(key)) return 0;
+    if (count > SHAPE_KEYS_MAX || lastKeys.length === SHAPES_MAX) return 0;
+    if (credit < OBJECTS_PER_NEW_SHAPE || !isPlainKey(key)) return 0;
+    credit -= OBJECTS_PER_NEW_SHAPE;
     child = lastKeys.push(key) - 1;
     parents[child] = shape;
     keyCounts[child] = count;

@@ -15,12 +15,9 @@
 //!             Units u32 u16*            any string, as UTF-16
 //!             Ascii u32 bytes           ASCII that needs no escape
 //!             Latin1 u32 bytes          any string without letters above U+00FF
-//!             Json u32 bytes            a JSON text
+//!             Json u32 bytes            any value, as a JSON text
 //!             Array u32 value*
 //!             Object u16 value*         the number of its shape, counted from 0
-//!             Extended u16 value* u32 (key value)*
-//!                                       an object with further keys behind those of its shape
-//! key         Text u8 bytes | Units u32 u16* | Ascii u32 bytes | Latin1 u32 bytes
 //!
 //! shapes      (u16 (u8 bytes)*)*        the keys of one after the other, each as `"name":`
 //! ```
@@ -58,13 +55,12 @@ enum Token {
     Json,
     Array,
     Object,
-    Extended,
     Message,
     Marked,
 }
 
 impl Token {
-    const ALL: [Token; 15] = [
+    const ALL: [Token; 14] = [
         Token::Null,
         Token::True,
         Token::False,
@@ -77,7 +73,6 @@ impl Token {
         Token::Json,
         Token::Array,
         Token::Object,
-        Token::Extended,
         Token::Message,
         Token::Marked,
     ];
@@ -89,6 +84,40 @@ impl Token {
 pub struct Scanner {
     shapes: ShapeTree,
     units: Vec<u16>,
+    habit: Habit,
+}
+
+/// How many messages in a row were better left to `JSON.parse`. After a few of them the next ones are
+/// not even looked at, but for one now and then.
+#[derive(Debug, Default)]
+struct Habit {
+    unsuited: u32,
+    unseen: u32,
+}
+
+impl Habit {
+    /// In a row, until messages are passed on unseen.
+    const UNSUITED: u32 = 4;
+
+    /// So many at a time.
+    const UNSEEN: u32 = 31;
+
+    /// Whether the next message is to be passed on unseen.
+    fn passes(&mut self) -> bool {
+        let passes = self.unseen > 0;
+        self.unseen -= u32::from(passes);
+        passes
+    }
+
+    fn saw(&mut self, is_suited: bool) {
+        self.unsuited = match is_suited {
+            true => 0,
+            false => self.unsuited.saturating_add(1),
+        };
+        if self.unsuited >= Self::UNSUITED {
+            self.unseen = Self::UNSEEN;
+        }
+    }
 }
 
 impl Default for Scanner {
@@ -96,18 +125,24 @@ impl Default for Scanner {
         Scanner {
             shapes: ShapeTree::new(),
             units: Vec::new(),
+            habit: Habit::default(),
         }
     }
 }
 
 impl Scanner {
     /// Appends a message to `notes`: `json`, which is UTF-8 and may be malformed. What is not plainly
-    /// taken apart is passed on as it is.
+    /// taken apart is passed on as it is, and so is what `JSON.parse` is quicker with.
     pub fn message(&mut self, json: &[u8], notes: &mut Vec<u8>) {
         notes.push(Token::Message as u8);
         let begin = notes.len();
-        if scan::scan(json, &mut self.shapes, &mut self.units, notes).is_some() {
-            return;
+        if !self.habit.passes() {
+            let makeup = scan::scan(json, &mut self.shapes, &mut self.units, notes);
+            let is_suited = makeup.is_some_and(|makeup| makeup.suits_notes());
+            self.habit.saw(is_suited);
+            if is_suited {
+                return;
+            }
         }
         notes.truncate(begin);
         notes.push(Token::Json as u8);
@@ -128,6 +163,8 @@ impl Scanner {
         if begins_anew {
             *self = Scanner::default();
         }
+        // It holds many messages, which may be of another kind than those before.
+        self.habit = Habit::default();
         let mut notes = Vec::with_capacity(json.len());
         self.message(json, &mut notes);
         let definitions = self.take_definitions();

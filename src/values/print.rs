@@ -111,18 +111,8 @@ impl<'a> Shapes<'a> {
 #[derive(Clone, Copy)]
 enum Open {
     Message,
-    Array {
-        left: u32,
-    },
-    Object {
-        next_key: usize,
-        end: usize,
-        is_extended: bool,
-    },
-    /// The further keys of an object.
-    Extension {
-        left: u32,
-    },
+    Array { left: u32 },
+    Object { next_key: usize, end: usize },
 }
 
 struct Printer<'a, 't> {
@@ -147,20 +137,8 @@ impl Printer<'_, '_> {
                 Open::Message if is_first => None,
                 Open::Message => return Ok(()),
                 Open::Array { left: 0 } => Some(b']'),
-                Open::Extension { left: 0 } => Some(b'}'),
-                Open::Object {
-                    next_key,
-                    end,
-                    is_extended,
-                } if next_key == end => {
-                    if mem::take(is_extended) {
-                        let left = self.notes.u32()?;
-                        open = Open::Extension { left };
-                        continue;
-                    }
-                    Some(b'}')
-                }
-                Open::Array { left } | Open::Extension { left } => {
+                Open::Object { next_key, end } if next_key == end => Some(b'}'),
+                Open::Array { left } => {
                     *left -= 1;
                     None
                 }
@@ -175,17 +153,9 @@ impl Printer<'_, '_> {
             if !is_first {
                 self.text.push(b',');
             }
-            match &mut open {
-                Open::Object { next_key, .. } => {
-                    self.text.extend_from_slice(self.shapes.keys[*next_key]);
-                    *next_key += 1;
-                }
-                Open::Extension { .. } => {
-                    let token = self.notes.token()?;
-                    self.string(token)?;
-                    self.text.push(b':');
-                }
-                Open::Message | Open::Array { .. } => {}
+            if let Open::Object { next_key, .. } = &mut open {
+                self.text.extend_from_slice(self.shapes.keys[*next_key]);
+                *next_key += 1;
             }
             is_first = false;
             if let Some(inner) = self.value()? {
@@ -215,14 +185,10 @@ impl Printer<'_, '_> {
                 let left = self.notes.u32()?;
                 return Ok(Some(Open::Array { left }));
             }
-            token @ (Token::Object | Token::Extended) => {
+            Token::Object => {
                 self.text.push(b'{');
                 let (next_key, end) = self.shapes.range(self.notes.u16()?)?;
-                return Ok(Some(Open::Object {
-                    next_key,
-                    end,
-                    is_extended: token == Token::Extended,
-                }));
+                return Ok(Some(Open::Object { next_key, end }));
             }
             token => self.string(token)?,
         }

@@ -11,11 +11,18 @@ const SHAPES_MAX: usize = 8 * 1024;
 /// Bytes of all definitions; the reader keeps some ten times as many.
 const DEFINITION_BYTES_MAX: usize = 1024 * 1024;
 
-/// Keys of one shape at most; further ones of an object are noted each time.
+/// Keys of one shape at most. An object with more has none.
 const SHAPE_KEYS_MAX: u16 = 256;
 
-/// A longer key is noted each time, and so are those behind it, in bytes.
+/// An object with a longer key has no shape, in bytes.
 const KEY_BYTES_MAX: usize = 100;
+
+/// Shapes that may be new at once.
+const NEW_SHAPES: usize = 1024;
+
+/// So many objects have to come for each further one. Where keys are data, such as in maps by an id,
+/// new shapes are of no use, and each costs many times what it would save.
+const OBJECTS_PER_NEW_SHAPE: usize = 16;
 
 /// Shapes form a tree: each has the keys of its parent and one more. [`ROOT`] has none.
 #[derive(Debug)]
@@ -27,6 +34,8 @@ pub(super) struct ShapeTree {
     /// Bytes of all definitions ever.
     definition_bytes: usize,
     numbers: u16,
+    /// How many objects have come that no new shape has been taken for.
+    credit: usize,
 }
 
 #[derive(Debug)]
@@ -55,12 +64,18 @@ impl ShapeTree {
             definitions: Vec::new(),
             definition_bytes: 0,
             numbers: 0,
+            credit: NEW_SHAPES * OBJECTS_PER_NEW_SHAPE,
         }
     }
 
     /// Whether no further shape can be added.
     pub fn is_full(&self) -> bool {
         self.shapes.len() == SHAPES_MAX || self.definition_bytes > DEFINITION_BYTES_MAX
+    }
+
+    /// An object begins.
+    pub fn begin_object(&mut self) {
+        self.credit = (self.credit + 1).min(NEW_SHAPES * OBJECTS_PER_NEW_SHAPE);
     }
 
     /// The child that was taken last, and its last key with quotes and colon.
@@ -79,9 +94,10 @@ impl ShapeTree {
             Some(child) => *child,
             None => {
                 let keys = self.shapes[usize::from(shape)].keys + 1;
-                if self.is_full() || keys > SHAPE_KEYS_MAX {
+                if self.is_full() || keys > SHAPE_KEYS_MAX || self.credit < OBJECTS_PER_NEW_SHAPE {
                     return None;
                 }
+                self.credit -= OBJECTS_PER_NEW_SHAPE;
                 let child = self.shapes.len() as u16;
                 self.shapes.push(Shape {
                     parent: shape,

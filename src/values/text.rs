@@ -1,7 +1,5 @@
 //! Strings: between UTF-16 and what stands in a JSON text.
 
-use encoding_rs::mem;
-
 /// How many bytes at the front of `text` are neither a quote, nor a backslash, nor a control
 /// character, and whether they are ASCII.
 pub(super) fn plain_prefix(text: &[u8]) -> (usize, bool) {
@@ -124,19 +122,6 @@ const HIGH_SURROGATES: u16 = 0xd800;
 
 /// The second one, with ten more.
 const LOW_SURROGATES: u16 = 0xdc00;
-
-/// Appends `text`, which is UTF-8, as UTF-16.
-pub(super) fn append_units(text: &[u8], is_ascii: bool, units: &mut Vec<u16>) {
-    if is_ascii {
-        units.extend(text.iter().copied().map(u16::from));
-        return;
-    }
-    let begin = units.len();
-    // The conversion wants one unit more than there are bytes.
-    units.resize(begin + text.len() + 1, 0);
-    let count = mem::convert_utf8_to_utf16(text, &mut units[begin..]);
-    units.truncate(begin + count);
-}
 
 /// Prints a string as `JSON.stringify` does (ECMAScript, `QuoteJSONString`): half of a surrogate pair
 /// is escaped, so that the text is well-formed.

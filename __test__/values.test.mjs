@@ -1,0 +1,111 @@
+// Notes of values by themselves, whatever the package makes of the choice to take any.
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+import { addon } from '../dist/native.js';
+import { ValueBuffer } from '../dist/value-writer.js';
+import { randomJson } from './support/random-json.mjs';
+import { isLong } from './support/socket.mjs';
+import { plainValues } from './support/plain-values.mjs';
+
+const MAX = 1e9;
+
+/** What the notes of a value are printed as; undefined if it is left to `JSON.stringify`. */
+function printed(value) {
+  const buffer = ValueBuffer.take();
+  try {
+    return buffer.add(value, MAX) ? buffer.handTo(addon.printValues) : undefined;
+  } finally {
+    buffer.release();
+  }
+}
+
+for (const [name, next, share] of [
+  ['plain values', plainValues(1), 0.99],
+  ['any values', randomJson(2), 0.2],
+]) {
+  test(`notes of ${name} become what JSON.stringify makes of them`, () => {
+    const count = isLong ? 200_000 : 20_000;
+    let noted = 0;
+    for (let rest = count; rest > 0; rest--) {
+      const value = next();
+      const text = printed(value);
+      if (text === undefined) continue;
+      noted++;
+      assert.equal(text, JSON.stringify(value));
+    }
+    assert.ok(noted >= share * count, `${noted} of ${count}`);
+  });
+}
+
+test('objects whose keys are data are left to JSON.stringify, and what is around them is not', () => {
+  const map = (n) => Object.fromEntries([n, n + 1, n + 2].map((key) => [`k${key}`, { at: key }]));
+  const buffer = ValueBuffer.take();
+  for (let n = 0; n < 30_000; n += 3) {
+    const message = { id: n, map: map(n), list: [map(n), 0.5] };
+    const begin = buffer.length;
+    assert.ok(buffer.add(message, MAX));
+    assert.equal(buffer.handTo(addon.printValues, begin), JSON.stringify(message));
+  }
+  // The definitions of its shapes are handed over with a buffer.
+  const shapes = buffer.handTo((_bytes, _begin, _end, from, to) => to - from);
+  assert.ok(shapes < 100_000, `${shapes} bytes of shapes`);
+  buffer.release();
+  // New kinds are learnt all the same.
+  const kind = (n) => ({ new: { kinds: { of: n } } });
+  for (let n = 0; n < 1_000; n++) assert.equal(printed(kind(n)), JSON.stringify(kind(n)));
+  const noted = ValueBuffer.take();
+  noted.add(kind(1), MAX);
+  assert.equal(noted.length, 1 + 3 + 3 + 3 + 5);
+  noted.release();
+});
+
+test('an object with a key that no shape has is noted as JSON, and one around another is not', () => {
+  const long = 'k'.repeat(101);
+  for (const key of [long, '"', 'ключ', '\n']) {
+    const one = { a: 1, [key]: [{ b: 2 }], c: { d: 'e' } };
+    for (const value of [one, [one, one], { one, two: 2 }]) {
+      assert.equal(printed(value), JSON.stringify(value));
+    }
+    const nested = { a: one, [key]: 1 };
+    assert.ok([undefined, JSON.stringify(nested)].includes(printed(nested)));
+  }
+});
+
+test('a getter that writes another message in the middle of an object without a shape', () => {
+  const inner = [];
+  const value = {
+    id: 1,
+    map: {
+      get '"'() {
+        inner.push(printed({ other: 2.5 }));
+        return 3;
+      },
+    },
+  };
+  assert.equal(printed(value), undefined);
+  assert.ok(inner.length > 0 && inner.every((text) => text === '{"other":2.5}'));
+  assert.equal(printed({ id: 1 }), '{"id":1}');
+});
+
+test('after a few messages that are better left to JSON.stringify the next ones are', () => {
+  const load = createRequire(import.meta.url);
+  const path = load.resolve('../dist/value-habit.js');
+  delete load.cache[path];
+  const { isNoted, seen } = load(path);
+  const texts = () => {
+    assert.equal(isNoted(), true);
+    seen(100, 0);
+  };
+  const numbers = () => {
+    assert.equal(isNoted(), true);
+    seen(0, 100);
+  };
+  for (const one of [texts, texts, texts, numbers, texts, texts, texts, texts]) one();
+  for (let round = 0; round < 2; round++) {
+    for (let left = 31; left > 0; left--) assert.equal(isNoted(), false);
+    texts();
+  }
+  for (let left = 31; left > 0; left--) assert.equal(isNoted(), false);
+  for (const one of [numbers, numbers, texts, numbers]) one();
+});
