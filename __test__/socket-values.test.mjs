@@ -2,6 +2,7 @@
 // arrive as JSON.parse(JSON.stringify(value)), and the wire has the bytes of JSON.stringify.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { plainValues } from './support/plain-values.mjs';
 import {
   child,
   connected,
@@ -12,7 +13,6 @@ import {
   plainServer,
   until,
 } from './support/socket.mjs';
-import { plainValues } from './support/plain-values.mjs';
 
 test('the wire has the bytes of JSON.stringify, and they come back as JSON.parse reads them', async (t) => {
   const path = folder(t);

@@ -4,9 +4,9 @@ import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { addon } from '../dist/native.js';
 import { ValueBuffer } from '../dist/value-writer.js';
+import { plainValues } from './support/plain-values.mjs';
 import { randomJson } from './support/random-json.mjs';
 import { isLong } from './support/socket.mjs';
-import { plainValues } from './support/plain-values.mjs';
 
 const MAX = 1e9;
 
@@ -64,7 +64,7 @@ test('an object with a key that no shape has is noted as JSON, and one around an
   const long = 'k'.repeat(101);
   for (const key of [long, '"', 'ключ', '\n']) {
     const one = { a: 1, [key]: [{ b: 2 }], c: { d: 'e' } };
-    for (const value of [one, [one, one], { one, two: 2 }]) {
+    for (const value of [one, [one, 0.5, one]]) {
       assert.equal(printed(value), JSON.stringify(value));
     }
     const nested = { a: one, [key]: 1 };

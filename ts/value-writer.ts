@@ -29,14 +29,20 @@ const SHAPE_KEYS_MAX = 256;
 /** An object with a longer key has no shape, nor has one with a key that JSON has to escape. */
 const KEY_LENGTH_MAX = 100;
 
-/** Shapes that may be new at once. */
+/** So many shapes are learnt when they come for the first time. */
 const NEW_SHAPES = 1024;
 
 /**
- * So many objects have to come for each further one. Where keys are data, such as in maps by an id,
- * new shapes are of no use, and each costs many times what it would save.
+ * A further one has to come again, and so many objects for each of them. Where keys are data, such as
+ * in maps by an id, new shapes are of no use, and each costs many times what it would save.
  */
 const OBJECTS_PER_NEW_SHAPE = 16;
+
+/** Keys that are remembered because they may come again, a power of two. */
+const MISSED_KEYS = 256;
+
+/** With more objects without a shape than that all of a message is left to `JSON.stringify`. */
+const JSON_OBJECTS_MAX = 4;
 
 /** Bytes that any token takes which has no length of its own in four bytes. */
 const SHORT_TOKEN_BYTES_MAX = 64;
@@ -72,7 +78,10 @@ const keyCounts = new Uint16Array(SHAPES_MAX);
 /** Bytes of all keys in a JSON text. */
 const keyBytesOf = new Uint32Array(SHAPES_MAX);
 /** How many objects have come that no new shape has been taken for. */
-let credit = NEW_SHAPES * OBJECTS_PER_NEW_SHAPE;
+let credit = 0;
+/** Keys that no shape had when they came, and behind which. */
+const missedKeys = new Array<string>(MISSED_KEYS).fill('');
+const missedBehind = new Uint16Array(MISSED_KEYS);
 /** What the addon is told of it. */
 let definitions: (Buffer | undefined)[] = [];
 let definitionBytes = 0;
@@ -99,7 +108,8 @@ let depth = 0;
 /** Strings and numbers with a fraction that were noted of this message. */
 let textCount = 0;
 let doubleCount = 0;
-/** Where the last object of this message ends that was noted as JSON. */
+/** How many objects of this message were noted as JSON, and where the last one ends. */
+let jsonCount = 0;
 let jsonEnd = 0;
 /** `Object.prototype` has nothing that `for … in` finds. */
 let areKeysOwn = true;
@@ -274,6 +284,7 @@ export class ValueBuffer {
     depth = 0;
     textCount = 0;
     doubleCount = 0;
+    jsonCount = 0;
     jsonEnd = 0;
     areKeysOwn = true;
     for (const _ in Object.prototype) areKeysOwn = false;
@@ -460,7 +471,7 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
   const keyBytesBefore = keyBytes;
   const valueLengthBefore = valueLength;
   at += 3;
-  if (credit < NEW_SHAPES * OBJECTS_PER_NEW_SHAPE) credit++;
+  credit++;
   let shape = 0;
   for (const key in object) {
     if (!isPlain && !Object.hasOwn(object, key)) continue;
@@ -474,7 +485,10 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
     shape = lastKeys[likely] === key && likely !== 0 ? likely : childOf(shape, key);
     if (shape === 0) {
       // Or nested objects would be written again at every level.
-      if (jsonEnd > begin) throw LEFT_TO_V8;
+      if (jsonEnd > begin || ++jsonCount > JSON_OBJECTS_MAX) {
+        seen(Number.POSITIVE_INFINITY, 0);
+        throw LEFT_TO_V8;
+      }
       at = begin;
       keyBytes = keyBytesBefore;
       valueLength = valueLengthBefore;
@@ -518,8 +532,11 @@ function childOf(shape: number, key: string): number {
   if (child === 0) {
     const count = (keyCounts[shape] as number) + 1;
     if (count > SHAPE_KEYS_MAX || lastKeys.length === SHAPES_MAX) return 0;
-    if (credit < OBJECTS_PER_NEW_SHAPE || !isPlainKey(key)) return 0;
-    credit -= OBJECTS_PER_NEW_SHAPE;
+    if (!isPlainKey(key)) return 0;
+    if (lastKeys.length > NEW_SHAPES) {
+      if (credit < OBJECTS_PER_NEW_SHAPE || !comesAgain(shape, key)) return 0;
+      credit -= OBJECTS_PER_NEW_SHAPE;
+    }
     child = lastKeys.push(key) - 1;
     parents[child] = shape;
     keyCounts[child] = count;
@@ -529,6 +546,17 @@ function childOf(shape: number, key: string): number {
   }
   likelyChildren[shape] = child;
   return child;
+}
+
+/** Whether the key was missed behind this shape before, not long ago. */
+function comesAgain(shape: number, key: string): boolean {
+  const last = key.length - 1;
+  const mixed = 31 * shape + 17 * key.length + 7 * key.charCodeAt(last) + key.charCodeAt(last >> 1);
+  const place = mixed & (MISSED_KEYS - 1);
+  if (missedKeys[place] === key && missedBehind[place] === shape) return true;
+  missedKeys[place] = key;
+  missedBehind[place] = shape;
+  return false;
 }
 
 function isPlainKey(key: string): boolean {

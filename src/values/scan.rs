@@ -17,6 +17,9 @@ const POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
+/// With more objects without a shape than that all of a message is left to `JSON.parse`.
+const JSON_OBJECTS_MAX: usize = 4;
+
 /// Of a message with more strings than that, the numbers decide how it is read.
 const STRINGS_MAX: usize = 12;
 
@@ -56,7 +59,8 @@ pub(super) struct Scan<'a, 'n> {
     units: &'n mut Vec<u16>,
     depth: usize,
     makeup: Makeup,
-    /// Where the last object ends that was noted as JSON.
+    /// How many objects were noted as JSON, and where the last one ends.
+    json_count: usize,
     json_end: usize,
 }
 
@@ -79,6 +83,7 @@ pub(super) fn scan(
         units,
         depth: 0,
         makeup: Makeup::default(),
+        json_count: 0,
         json_end: 0,
     };
     scan.value()?;
@@ -213,10 +218,12 @@ impl<'a> Scan<'a, '_> {
         Some(())
     }
 
-    /// Notes an object as it stands in the text, in the place of what was noted of it. `None`: an object
-    /// in it was left to `JSON.parse` already, and all of the message had better be.
+    /// Notes an object as it stands in the text, in the place of what was noted of it. `None`: many
+    /// objects, or one in this one, were left to `JSON.parse` already, and all of the message had better
+    /// be.
     fn json_since(&mut self, json_begin: usize, begin: usize) -> Option<()> {
-        if self.json_end > begin {
+        self.json_count += 1;
+        if self.json_end > begin || self.json_count > JSON_OBJECTS_MAX {
             return None;
         }
         self.notes.truncate(begin);

@@ -1,6 +1,7 @@
 //! The keys of objects, in their order.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 /// An object without keys.
 pub(super) const ROOT: u16 = 0;
@@ -17,12 +18,15 @@ const SHAPE_KEYS_MAX: u16 = 256;
 /// An object with a longer key has no shape, in bytes.
 const KEY_BYTES_MAX: usize = 100;
 
-/// Shapes that may be new at once.
+/// So many shapes are learnt when they come for the first time.
 const NEW_SHAPES: usize = 1024;
 
-/// So many objects have to come for each further one. Where keys are data, such as in maps by an id,
-/// new shapes are of no use, and each costs many times what it would save.
+/// A further one has to come again, and so many objects for each of them. Where keys are data, such as
+/// in maps by an id, new shapes are of no use, and each costs many times what it would save.
 const OBJECTS_PER_NEW_SHAPE: usize = 16;
+
+/// Keys that are remembered because they may come again.
+const MISSED_KEYS: usize = 256;
 
 /// Shapes form a tree: each has the keys of its parent and one more. [`ROOT`] has none.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(super) struct ShapeTree {
     numbers: u16,
     /// How many objects have come that no new shape has been taken for.
     credit: usize,
+    /// Hashes of keys that no shape had when they came, each with that behind which it came.
+    missed: [u64; MISSED_KEYS],
 }
 
 #[derive(Debug)]
@@ -64,7 +70,8 @@ impl ShapeTree {
             definitions: Vec::new(),
             definition_bytes: 0,
             numbers: 0,
-            credit: NEW_SHAPES * OBJECTS_PER_NEW_SHAPE,
+            credit: 0,
+            missed: [0; MISSED_KEYS],
         }
     }
 
@@ -75,7 +82,7 @@ impl ShapeTree {
 
     /// An object begins.
     pub fn begin_object(&mut self) {
-        self.credit = (self.credit + 1).min(NEW_SHAPES * OBJECTS_PER_NEW_SHAPE);
+        self.credit = self.credit.saturating_add(1);
     }
 
     /// The child that was taken last, and its last key with quotes and colon.
@@ -94,10 +101,15 @@ impl ShapeTree {
             Some(child) => *child,
             None => {
                 let keys = self.shapes[usize::from(shape)].keys + 1;
-                if self.is_full() || keys > SHAPE_KEYS_MAX || self.credit < OBJECTS_PER_NEW_SHAPE {
+                if self.is_full() || keys > SHAPE_KEYS_MAX {
                     return None;
                 }
-                self.credit -= OBJECTS_PER_NEW_SHAPE;
+                if self.shapes.len() > NEW_SHAPES {
+                    if self.credit < OBJECTS_PER_NEW_SHAPE || !self.comes_again(&place) {
+                        return None;
+                    }
+                    self.credit -= OBJECTS_PER_NEW_SHAPE;
+                }
                 let child = self.shapes.len() as u16;
                 self.shapes.push(Shape {
                     parent: shape,
@@ -112,6 +124,13 @@ impl ShapeTree {
         };
         self.shapes[usize::from(shape)].likely_child = child;
         Some(child)
+    }
+
+    /// Whether this key was missed behind this shape before, not long ago.
+    fn comes_again(&mut self, place: &(u16, Box<[u8]>)) -> bool {
+        let hash = self.children.hasher().hash_one(place);
+        let missed = &mut self.missed[hash as usize % MISSED_KEYS];
+        std::mem::replace(missed, hash) == hash
     }
 
     /// The number of a shape, which it gets here at the latest.
