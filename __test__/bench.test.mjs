@@ -164,7 +164,14 @@ test('every scenario has a name of its own, cases, and targets about its subject
 });
 
 test('messages have about the length that is asked for, and are not alike', () => {
-  for (const [bytes, shape] of [[200], [2_000], [20_000], [2_000, 'text']]) {
+  for (const [bytes, shape] of [
+    [200],
+    [2_000],
+    [20_000],
+    [2_000, 'text'],
+    [2_000, 'rows'],
+    [2_000, 'map'],
+  ]) {
     const texts = pool({ bytes, shape }).map((message) => JSON.stringify(message));
     assert.equal(new Set(texts).size, texts.length);
     for (const text of texts) {

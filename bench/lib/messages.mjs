@@ -1,5 +1,6 @@
 // Messages as FlowTrace's services send them, made before anything is measured: trades, footprint
-// candles of any length, and notes in several scripts. No two of a pool are alike.
+// candles of any length, notes in several scripts, rows of a table, and maps by price. No two of a
+// pool are alike.
 import { CandleSource, random } from '../../examples/demo/candles.mjs';
 
 const SYMBOLS = ['BTCUSDT', 'ETHUSDT', 'SOLUSDT', 'XRPUSDT', '1000PEPEUSDT'];
@@ -11,7 +12,7 @@ const CANDLE_BYTES_MIN = 900;
 const POOL_BYTES = 16 * 1024 * 1024;
 const POOL_MESSAGES = 2_000;
 
-/** A pool of different messages of about `bytes` of JSON each; `shape` is `market` or `text`. */
+/** A pool of different messages of about `bytes` of JSON each; `shape` is `market` or one of {@link LISTS}. */
 export function pool({ bytes, shape = 'market', seed = 1 }) {
   const count = Math.max(2, Math.min(POOL_MESSAGES, Math.floor(POOL_BYTES / bytes)));
   const next = source(bytes, shape, random(seed), seed);
@@ -27,7 +28,7 @@ export function numbered(messages, prefix, count, timestamp = START_MS) {
 }
 
 function source(bytes, shape, rng, seed) {
-  if (shape === 'text') return (index) => note(index, bytes, rng);
+  if (shape in LISTS) return (index) => list(index, bytes, () => LISTS[shape](index, rng));
   if (bytes < CANDLE_BYTES_MIN) return (index) => trade(index, bytes, rng);
   const candles = new CandleSource({ seed, minBytes: bytes * 0.85, maxBytes: bytes * 1.05 + 200 });
   return (index) => ({ ...head(index, 'candle:complete'), payload: candles.next().candle });
@@ -57,14 +58,38 @@ function trade(index, bytes, rng) {
   return message;
 }
 
-function note(index, bytes, rng) {
-  const lines = [];
-  const message = { ...head(index, 'note'), payload: { author: null, deep: { er: { lines } } } };
-  for (let length = JSON.stringify(message).length; length < bytes; ) {
+/** The items of messages that are lists, by the shape of the message. */
+const LISTS = {
+  text(index, rng) {
     const words = Array.from({ length: 8 }, () => WORDS[Math.floor(rng() * WORDS.length)]);
-    const line = { at: index, text: words.join(' '), score: rng(), ok: rng() < 0.5 };
-    lines.push(line);
-    length += Buffer.byteLength(JSON.stringify(line)) + 1;
+    return { at: index, text: words.join(' '), score: rng(), ok: rng() < 0.5 };
+  },
+  rows(index, rng) {
+    const number = Math.floor(rng() * 1e6);
+    return {
+      id: index + number,
+      name: `customer ${number.toString(36)}`,
+      mail: `${number.toString(36)}@example.com`,
+      state: rng() < 0.5 ? 'open' : 'closed',
+      count: number % 97,
+      paid: rng() < 0.5,
+      note: null,
+    };
+  },
+  /** Keys are data. */
+  map(_index, rng) {
+    const price = () => (Math.round(rng() * 6e6) / 100).toFixed(2);
+    return { [price()]: Math.round(rng() * 1e5) / 1e3, [price()]: Math.round(rng() * 100) };
+  },
+};
+
+function list(index, bytes, item) {
+  const items = [];
+  const message = { ...head(index, 'note'), payload: { author: null, deep: { er: { items } } } };
+  for (let length = JSON.stringify(message).length; length < bytes; ) {
+    const next = item();
+    items.push(next);
+    length += Buffer.byteLength(JSON.stringify(next)) + 1;
   }
   return message;
 }
