@@ -61,8 +61,8 @@ export class QueueRecord {
   }
 
   /**
-   * Adds it to `values`. False if it is better or must be left to {@link QueueRecord.json}. With its payload
-   * last, the payload is not read; see `src/queue/message.rs`.
+   * Adds it to `values`. False if it must or had better be left to {@link QueueRecord.json}. With its
+   * payload last, the payload is not read; see `src/queue/message.rs`.
    */
   addTo(values: ValueBuffer): boolean {
     const { payload } = this.#columns;

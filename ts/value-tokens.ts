@@ -12,6 +12,7 @@ export enum Token {
   Json,
   Array,
   Object,
+  Extended,
   Message,
   Marked,
 }

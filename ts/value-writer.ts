@@ -20,13 +20,13 @@ const TEXT_LENGTH_MAX = 48;
 /** The same of a text that has to be noted as UTF-16. */
 const UNITS_LENGTH_MAX = 28;
 
-/** Shapes that are known. An object of another one is left to `JSON.stringify`. */
+/** Shapes that are known; further keys of objects are noted each time. */
 const SHAPES_MAX = 16 * 1024;
 
-/** Keys of one shape at most. */
+/** Keys of one shape at most; further ones of an object are noted each time. */
 const SHAPE_KEYS_MAX = 256;
 
-/** An object with a longer key has no shape, nor has one with a key that JSON has to escape. */
+/** A longer key is noted each time, as one that JSON has to escape, and so are those behind it. */
 const KEY_LENGTH_MAX = 100;
 
 /** So many shapes are learnt when they come for the first time. */
@@ -40,9 +40,6 @@ const OBJECTS_PER_NEW_SHAPE = 16;
 
 /** Keys that are remembered because they may come again, a power of two. */
 const MISSED_KEYS = 256;
-
-/** With more objects without a shape than that all of a message is left to `JSON.stringify`. */
-const JSON_OBJECTS_MAX = 4;
 
 /** Bytes that any token takes which has no length of its own in four bytes. */
 const SHORT_TOKEN_BYTES_MAX = 64;
@@ -108,9 +105,6 @@ let depth = 0;
 /** Strings and numbers with a fraction that were noted of this message. */
 let textCount = 0;
 let doubleCount = 0;
-/** How many objects of this message were noted as JSON, and where the last one ends. */
-let jsonCount = 0;
-let jsonEnd = 0;
 /** `Object.prototype` has nothing that `for … in` finds. */
 let areKeysOwn = true;
 
@@ -284,8 +278,6 @@ export class ValueBuffer {
     depth = 0;
     textCount = 0;
     doubleCount = 0;
-    jsonCount = 0;
-    jsonEnd = 0;
     areKeysOwn = true;
     for (const _ in Object.prototype) areKeysOwn = false;
     return ++opens;
@@ -347,6 +339,7 @@ function writeValue(value: unknown): void {
       valueLength += 16;
     }
   } else if (typeof value === 'string') {
+    textCount++;
     writeText(value);
   } else if (value === null) {
     writeWord(Token.Null);
@@ -372,7 +365,6 @@ function writeWord(token: Token): void {
 function writeText(value: string): void {
   const { length } = value;
   valueLength += length + 3;
-  textCount++;
   if (length > TEXT_LENGTH_MAX) {
     writeUnits(value);
     return;
@@ -414,7 +406,6 @@ function writeUnits(value: string): void {
 }
 
 function writeJson(json: string): void {
-  valueLength += json.length + 1;
   reserve(5 + 3 * json.length);
   const count = bytes.write(json, at + 5);
   bytes[at] = Token.Json;
@@ -468,11 +459,12 @@ function checkIsLeftOut(value: object): void {
 /** `isPlain`: `for … in` finds no other keys than its own. */
 function writeProperties(object: Record<string, unknown>, isPlain: boolean): void {
   const begin = at;
-  const keyBytesBefore = keyBytes;
-  const valueLengthBefore = valueLength;
   at += 3;
   credit++;
   let shape = 0;
+  // A property that no shape has is noted with its key, and so are those behind it.
+  let countPlace = 0;
+  let count = 0;
   for (const key in object) {
     if (!isPlain && !Object.hasOwn(object, key)) continue;
     const value = object[key];
@@ -481,21 +473,21 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
       checkIsLeftOut(value);
       continue;
     }
-    const likely = likelyChildren[shape] as number;
-    shape = lastKeys[likely] === key && likely !== 0 ? likely : childOf(shape, key);
-    if (shape === 0) {
-      // Or nested objects would be written again at every level.
-      if (jsonEnd > begin || ++jsonCount > JSON_OBJECTS_MAX) {
-        seen(Number.POSITIVE_INFINITY, 0);
-        throw LEFT_TO_V8;
+    if (countPlace === 0) {
+      const likely = likelyChildren[shape] as number;
+      const child = lastKeys[likely] === key && likely !== 0 ? likely : childOf(shape, key);
+      if (child !== 0) {
+        shape = child;
+        writeValue(value);
+        continue;
       }
-      at = begin;
-      keyBytes = keyBytesBefore;
-      valueLength = valueLengthBefore;
-      writeJson(jsonOf(object));
-      jsonEnd = at;
-      return;
+      reserve(SHORT_TOKEN_BYTES_MAX);
+      countPlace = at;
+      at += 4;
     }
+    count++;
+    reserve(SHORT_TOKEN_BYTES_MAX);
+    writeText(key);
     writeValue(value);
   }
   keyBytes += keyBytesOf[shape] as number;
@@ -505,16 +497,10 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
     places[shape] = shapes.push(shape) - 1;
   }
   const place = places[shape] as number;
-  bytes[begin] = Token.Object;
+  bytes[begin] = countPlace === 0 ? Token.Object : Token.Extended;
   bytes[begin + 1] = place;
   bytes[begin + 2] = place >> 8;
-}
-
-function jsonOf(object: object): string {
-  const json = JSON.stringify(object);
-  // It has got a `toJSON` meanwhile.
-  if (typeof json !== 'string') throw LEFT_TO_V8;
-  return json;
+  if (countPlace > 0) view.setUint32(countPlace, count, true);
 }
 
 /** Whether `JSON.stringify` makes something else of it than its properties, or it has very many. */

@@ -18,6 +18,10 @@
 //!             Json u32 bytes            any value, as a JSON text
 //!             Array u32 value*
 //!             Object u16 value*         the number of its shape, counted from 0
+//!             Extended u16 value* u32 (key value)*
+//!                                       an object with further keys behind those of its shape; only
+//!                                       JavaScript makes one
+//! key         Text u8 bytes | Units u32 u16*
 //!
 //! shapes      (u16 (u8 bytes)*)*        the keys of one after the other, each as `"name":`
 //! ```
@@ -55,12 +59,13 @@ enum Token {
     Json,
     Array,
     Object,
+    Extended,
     Message,
     Marked,
 }
 
 impl Token {
-    const ALL: [Token; 14] = [
+    const ALL: [Token; 15] = [
         Token::Null,
         Token::True,
         Token::False,
@@ -73,6 +78,7 @@ impl Token {
         Token::Json,
         Token::Array,
         Token::Object,
+        Token::Extended,
         Token::Message,
         Token::Marked,
     ];

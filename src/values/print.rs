@@ -111,8 +111,18 @@ impl<'a> Shapes<'a> {
 #[derive(Clone, Copy)]
 enum Open {
     Message,
-    Array { left: u32 },
-    Object { next_key: usize, end: usize },
+    Array {
+        left: u32,
+    },
+    Object {
+        next_key: usize,
+        end: usize,
+        is_extended: bool,
+    },
+    /// The further keys of an object.
+    Extension {
+        left: u32,
+    },
 }
 
 struct Printer<'a, 't> {
@@ -137,8 +147,20 @@ impl Printer<'_, '_> {
                 Open::Message if is_first => None,
                 Open::Message => return Ok(()),
                 Open::Array { left: 0 } => Some(b']'),
-                Open::Object { next_key, end } if next_key == end => Some(b'}'),
-                Open::Array { left } => {
+                Open::Extension { left: 0 } => Some(b'}'),
+                Open::Object {
+                    next_key,
+                    end,
+                    is_extended,
+                } if next_key == end => {
+                    if mem::take(is_extended) {
+                        let left = self.notes.u32()?;
+                        open = Open::Extension { left };
+                        continue;
+                    }
+                    Some(b'}')
+                }
+                Open::Array { left } | Open::Extension { left } => {
                     *left -= 1;
                     None
                 }
@@ -153,9 +175,17 @@ impl Printer<'_, '_> {
             if !is_first {
                 self.text.push(b',');
             }
-            if let Open::Object { next_key, .. } = &mut open {
-                self.text.extend_from_slice(self.shapes.keys[*next_key]);
-                *next_key += 1;
+            match &mut open {
+                Open::Object { next_key, .. } => {
+                    self.text.extend_from_slice(self.shapes.keys[*next_key]);
+                    *next_key += 1;
+                }
+                Open::Extension { .. } => {
+                    let token = self.notes.token()?;
+                    self.string(token)?;
+                    self.text.push(b':');
+                }
+                Open::Message | Open::Array { .. } => {}
             }
             is_first = false;
             if let Some(inner) = self.value()? {
@@ -185,10 +215,14 @@ impl Printer<'_, '_> {
                 let left = self.notes.u32()?;
                 return Ok(Some(Open::Array { left }));
             }
-            Token::Object => {
+            token @ (Token::Object | Token::Extended) => {
                 self.text.push(b'{');
                 let (next_key, end) = self.shapes.range(self.notes.u16()?)?;
-                return Ok(Some(Open::Object { next_key, end }));
+                return Ok(Some(Open::Object {
+                    next_key,
+                    end,
+                    is_extended: token == Token::Extended,
+                }));
             }
             token => self.string(token)?,
         }

@@ -248,7 +248,7 @@ fn after_a_few_of_a_kind_the_next_ones_are_not_looked_at() {
 
 #[test]
 fn notes_without_meaning_are_refused() {
-    let cases: [&[u8]; 8] = [
+    let cases: [&[u8]; 9] = [
         &[Token::Null as u8],
         &[Token::Message as u8],
         &[Token::Message as u8, 200],
@@ -257,6 +257,7 @@ fn notes_without_meaning_are_refused() {
         &[Token::Message as u8, Token::Array as u8, 2, 0, 0, 0, 0],
         &[Token::Message as u8, Token::Object as u8, 0, 0],
         &[Token::Message as u8, Token::Units as u8, 255, 255, 255, 255],
+        &[Token::Message as u8, Token::Extended as u8, 0, 0],
     ];
     for notes in cases {
         assert_eq!(
