@@ -4,9 +4,9 @@ const SLOTS_MIN = 1024;
 /** At most one of so many slots is taken. */
 const SLOTS_PER_ID = 2;
 
-// Chosen anew in each process, so that nobody can make ids that all fall into the same slots.
-const SEED = (Math.random() * 2 ** 32) | 0;
-const FACTOR = (Math.random() * 2 ** 32) | 1;
+/** Chosen anew in each process, so that nobody can make ids that all fall into the same slots. */
+const KEY_0 = (Math.random() * 2 ** 32) | 0;
+const KEY_1 = (Math.random() * 2 ** 32) | 0;
 
 /**
  * A set of ids that are asked for once and mostly not there.
@@ -73,15 +73,38 @@ function emptySlots(count: number): undefined[] {
   return new Array<undefined>(count).fill(undefined);
 }
 
-/** The hash of an id, which is not 0. */
+/**
+ * The hash of an id, which is not 0: HalfSipHash-1-3 of its UTF-16 units (Aumasson and Bernstein,
+ * <https://github.com/veorq/SipHash>), for which nobody without the key can make many alike.
+ */
 export function hashOf(id: string): number {
-  let hash = SEED ^ id.length;
-  let at = 0;
-  for (; at + 1 < id.length; at += 2) {
-    hash = Math.imul(hash ^ (id.charCodeAt(at) | (id.charCodeAt(at + 1) << 16)), FACTOR);
-    hash ^= hash >>> 15;
+  const { length } = id;
+  const wordsBeforeLast = length >> 1;
+  let v0 = KEY_0;
+  let v1 = KEY_1;
+  let v2 = KEY_0 ^ 0x6c796765;
+  let v3 = KEY_1 ^ 0x74656462;
+  for (let word = 0; word < wordsBeforeLast + 4; word++) {
+    let input = 0;
+    if (word < wordsBeforeLast) {
+      input = id.charCodeAt(2 * word) | (id.charCodeAt(2 * word + 1) << 16);
+    } else if (word === wordsBeforeLast) {
+      input = (length << 24) | (length & 1 ? id.charCodeAt(length - 1) : 0);
+    } else if (word === wordsBeforeLast + 1) {
+      v2 ^= 0xff;
+    }
+    v3 ^= input;
+    v0 = (v0 + v1) | 0;
+    v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
+    v0 = (v0 << 16) | (v0 >>> 16);
+    v2 = (v2 + v3) | 0;
+    v3 = ((v3 << 8) | (v3 >>> 24)) ^ v2;
+    v0 = (v0 + v3) | 0;
+    v3 = ((v3 << 7) | (v3 >>> 25)) ^ v0;
+    v2 = (v2 + v1) | 0;
+    v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2;
+    v2 = (v2 << 16) | (v2 >>> 16);
+    v0 ^= input;
   }
-  if (at < id.length) hash = Math.imul(hash ^ id.charCodeAt(at), FACTOR);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x2c1b3c6d);
-  return hash ^ (hash >>> 13) || 1;
+  return v1 ^ v3 || 1;
 }
