@@ -102,7 +102,7 @@ let keyBytes = 0;
 /** About how many UTF-16 units the rest of its JSON text has, rather too many than too few. */
 let valueLength = 0;
 let depth = 0;
-/** Strings and numbers with a fraction that were noted of this message. */
+/** Strings, keys among them, and numbers with a fraction that were noted of this message. */
 let textCount = 0;
 let doubleCount = 0;
 /** `Object.prototype` has nothing that `for … in` finds. */
@@ -339,7 +339,6 @@ function writeValue(value: unknown): void {
       valueLength += 16;
     }
   } else if (typeof value === 'string') {
-    textCount++;
     writeText(value);
   } else if (value === null) {
     writeWord(Token.Null);
@@ -365,6 +364,7 @@ function writeWord(token: Token): void {
 function writeText(value: string): void {
   const { length } = value;
   valueLength += length + 3;
+  textCount++;
   if (length > TEXT_LENGTH_MAX) {
     writeUnits(value);
     return;

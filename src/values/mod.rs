@@ -144,7 +144,7 @@ impl Scanner {
         let begin = notes.len();
         if !self.habit.passes() {
             let makeup = scan::scan(json, &mut self.shapes, &mut self.units, notes);
-            let is_suited = makeup.is_some_and(|makeup| makeup.suits_notes());
+            let is_suited = makeup.is_some_and(|makeup| makeup.suits_notes(json.len()));
             self.habit.saw(is_suited);
             if is_suited {
                 return;

@@ -174,9 +174,18 @@ fn wide_objects_cannot_fill_the_memory_of_the_reader() {
 #[test]
 fn an_object_without_a_shape_is_noted_as_it_stands() {
     let long = "k".repeat(101);
+    // Or most of the text would be JSON in the notes too, and then it may as well all be.
+    let rest = "x".repeat(300);
     let cases = [
-        (format!("[{{\"{long}\":1}},{{ \"a\" : 2 }}]"), true),
-        (format!("{{\"a\":{{\"{long}é\":null}},\"b\":{{}}}}"), true),
+        (
+            format!("[\"{rest}\",{{\"{long}\":1}},{{ \"a\" : 2 }}]"),
+            true,
+        ),
+        (
+            format!("{{\"a\":{{\"{long}é\":null}},\"b\":\"{rest}\"}}"),
+            true,
+        ),
+        (format!("[{{\"{long}\":1}},[2]]"), false),
         // One in another.
         (
             format!("{{\"b\":[{{\"{long}\":2}}],\"{long}\":{{}}}}"),
