@@ -109,7 +109,7 @@ impl Habit {
     const UNSEEN: u32 = 31;
 
     /// Whether the next message is to be passed on unseen.
-    fn passes(&mut self) -> bool {
+    fn passes_next(&mut self) -> bool {
         let passes = self.unseen > 0;
         self.unseen -= u32::from(passes);
         passes
@@ -136,25 +136,36 @@ impl Default for Scanner {
     }
 }
 
+/// Appends a message as its JSON text.
+fn pass_on(json: &[u8], notes: &mut Vec<u8>) {
+    notes.extend_from_slice(&[Token::Message as u8, Token::Json as u8]);
+    // Frames are not that long: see `limits::TEXT_BYTES_MAX`.
+    notes.extend_from_slice(&(json.len() as u32).to_le_bytes());
+    notes.extend_from_slice(json);
+}
+
 impl Scanner {
     /// Appends a message to `notes`: `json`, which is UTF-8 and may be malformed. What is not plainly
     /// taken apart is passed on as it is, and so is what `JSON.parse` is quicker with.
     pub fn message(&mut self, json: &[u8], notes: &mut Vec<u8>) {
-        notes.push(Token::Message as u8);
-        let begin = notes.len();
-        if !self.habit.passes() {
-            let makeup = scan::scan(json, &mut self.shapes, &mut self.units, notes);
-            let is_suited = makeup.is_some_and(|makeup| makeup.suits_notes(json.len()));
-            self.habit.saw(is_suited);
-            if is_suited {
-                return;
-            }
+        if self.habit.passes_next() {
+            return pass_on(json, notes);
         }
-        notes.truncate(begin);
-        notes.push(Token::Json as u8);
-        // Frames are not that long: see `limits::TEXT_BYTES_MAX`.
-        notes.extend_from_slice(&(json.len() as u32).to_le_bytes());
-        notes.extend_from_slice(json);
+        let is_suited = self.take_apart(json, notes);
+        self.habit.saw(is_suited);
+    }
+
+    /// Appends a message, whatever those before it were. Returns whether it was taken apart.
+    fn take_apart(&mut self, json: &[u8], notes: &mut Vec<u8>) -> bool {
+        let begin = notes.len();
+        notes.push(Token::Message as u8);
+        let makeup = scan::scan(json, &mut self.shapes, &mut self.units, notes);
+        let is_suited = makeup.is_some_and(|makeup| makeup.suits_notes(json.len()));
+        if !is_suited {
+            notes.truncate(begin);
+            pass_on(json, notes);
+        }
+        is_suited
     }
 
     /// One message by itself, with all that its reader needs:
@@ -169,10 +180,8 @@ impl Scanner {
         if begins_anew {
             *self = Scanner::default();
         }
-        // It holds many messages, which may be of another kind than those before.
-        self.habit = Habit::default();
         let mut notes = Vec::with_capacity(json.len());
-        self.message(json, &mut notes);
+        self.take_apart(json, &mut notes);
         let definitions = self.take_definitions();
         let head = (definitions.len() as u32).to_le_bytes();
         [

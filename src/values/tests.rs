@@ -167,8 +167,25 @@ fn keys_that_are_data_become_no_shapes_without_end() {
 fn wide_objects_cannot_fill_the_memory_of_the_reader() {
     let keys = (0..250).map(|key| format!("\"a longer key {key}\":{key}.5"));
     let prefix = keys.collect::<Vec<_>>().join(",");
-    let (_, definitions) = read_many(7_000, |number| format!("{{{prefix},\"d{number}\":0}}"));
-    assert!(definitions.len() < 1100 * 1024 * 4, "{}", definitions.len());
+    let (scanner, definitions) = read_many(7_000, |number| format!("{{{prefix},\"d{number}\":0}}"));
+    assert!(scanner.is_full());
+    assert!(definitions.len() < 1100 * 1024, "{}", definitions.len());
+}
+
+#[test]
+fn keys_that_come_again_fill_the_table_and_it_is_begun_anew() {
+    let objects = vec!["{\"x\":0.5}"; 20].join(",");
+    let json = |number| format!("{{\"list\":[{objects}],\"key {number}\":1}}");
+    let (mut scanner, _) = read_many(20_000, |number| json(number / 2));
+    assert!(scanner.is_full());
+    let package = scanner.package(json(0).as_bytes());
+    assert_eq!(package[0], 1, "the numbers begin anew");
+    assert!(!scanner.is_full());
+    assert_eq!(
+        scanner.package(json(0).as_bytes())[..5],
+        [0; 5],
+        "nothing new"
+    );
 }
 
 #[test]
@@ -213,6 +230,15 @@ fn nested_objects_without_shapes_take_linear_time() {
 #[test]
 fn what_json_parse_is_quicker_with_is_passed_on() {
     let list = |item: &str, count| format!("[{}]", vec![item; count].join(","));
+    // Objects without a shape, beside more text than they have.
+    let shapeless = |count| {
+        let object = format!("{{\"{}\":1}}", "k".repeat(101));
+        format!(
+            "[\"{}\",{}]",
+            "x".repeat(1_000),
+            vec![object; count].join(",")
+        )
+    };
     let cases = [
         (list("\"text\"", 12), true),
         (list("\"text\"", 13), false),
@@ -220,6 +246,8 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
         (list("1", 64), true),
         (list("1", 65), false),
         (list("1,1,1,0.5", 100_000), true),
+        (shapeless(4), true),
+        (shapeless(5), false),
     ];
     for (json, is_scanned) in cases {
         assert_eq!(round_trip(&json), (json.clone(), is_scanned), "{json:.50}");
