@@ -46,5 +46,7 @@ test('nobody can make many ids with one hash by what they differ in', () => {
   const ids = Array.from({ length: 2 ** 12 }, (_, bits) =>
     Array.from({ length: 12 }, (_, at) => pairs[(bits >> at) & 1]).join(''),
   );
-  assert.equal(new Set(ids.map(hashOf)).size, ids.length);
+  // Of 4,096 in 2^32 one pair in five hundred runs has the same by chance.
+  const count = new Set(ids.map(hashOf)).size;
+  assert.ok(count >= ids.length - 3, `${count} of ${ids.length}`);
 });

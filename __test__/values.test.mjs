@@ -59,6 +59,34 @@ test('objects whose keys are data become no shapes without end, and new kinds ar
   noted.release();
 });
 
+test('with the table of shapes full, what has one keeps it and nothing else gets one', () => {
+  const known = { price: 0.5 };
+  assert.equal(printed(known), JSON.stringify(known));
+  const objects = Array.from({ length: 20 }, () => known);
+  const buffer = ValueBuffer.take();
+  // More than there can be, each twice.
+  for (let n = 0; n < 40_000; n++) {
+    assert.ok(buffer.add({ objects, [`key ${n >> 1}`]: n }, MAX));
+    if (n % 5_000 > 0) continue;
+    const again = { objects, [`key ${n >> 1}`]: n };
+    const begin = buffer.length;
+    buffer.add(again, MAX);
+    assert.equal(buffer.handTo(addon.printValues, begin), JSON.stringify(again));
+  }
+  buffer.release();
+  const bytesOf = (value) => {
+    const noted = ValueBuffer.take();
+    noted.add(value, MAX);
+    const { length } = noted;
+    noted.release();
+    return length;
+  };
+  for (let n = 0; n < 100; n++) assert.equal(printed({ fresh: n }), JSON.stringify({ fresh: n }));
+  assert.equal(bytesOf(known), 1 + 3 + 9);
+  // With its key, and how many of these there are.
+  assert.equal(bytesOf({ fresh: 0.5 }), 1 + 3 + 4 + 2 + 'fresh'.length + 9);
+});
+
 test('keys that no shape has are noted, and what is read of their objects is read once', () => {
   for (const key of ['k'.repeat(101), '"', 'ключ', '\n']) {
     let reads = 0;
@@ -106,20 +134,20 @@ test('after a few messages that are better left to JSON.stringify the next ones 
   const load = createRequire(import.meta.url);
   const path = load.resolve('../dist/value-habit.js');
   delete load.cache[path];
-  const { isNoted, seen } = load(path);
+  const { chooseNotes, observe } = load(path);
   const texts = () => {
-    assert.equal(isNoted(), true);
-    seen(100, 0);
+    assert.equal(chooseNotes(), true);
+    observe(100, 0);
   };
   const numbers = () => {
-    assert.equal(isNoted(), true);
-    seen(0, 100);
+    assert.equal(chooseNotes(), true);
+    observe(0, 100);
   };
   for (const one of [texts, texts, texts, numbers, texts, texts, texts, texts]) one();
   for (let round = 0; round < 2; round++) {
-    for (let left = 31; left > 0; left--) assert.equal(isNoted(), false);
+    for (let left = 31; left > 0; left--) assert.equal(chooseNotes(), false);
     texts();
   }
-  for (let left = 31; left > 0; left--) assert.equal(isNoted(), false);
+  for (let left = 31; left > 0; left--) assert.equal(chooseNotes(), false);
   for (const one of [numbers, numbers, texts, numbers]) one();
 });

@@ -14,7 +14,6 @@ import { idOf, PlainIds } from './plain-ids.js';
 import { Requests } from './requests.js';
 import { idText, Send, type SendReceipt } from './send.js';
 import type { AbortSignalLike, DeadlineOptions, IPCMessage } from './types.js';
-import { isNoted } from './value-habit.js';
 
 /** Options of {@link UnixSocketClient}. */
 export interface UnixSocketClientConfig {
@@ -284,8 +283,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     const acks = this[ackSender]();
     if (acks === undefined) throw notConnected();
     const max = this.#maxFrameBytes - MARK.length;
-    const noted = isNoted() ? this.#notebook.add(message, max) : undefined;
-    const body = noted ?? stringify(message, max);
+    const body = this.#notebook.choose(message, max) ?? stringify(message, max);
     const id = idOf(message);
     if (!acks.admits(body)) {
       release(body);

@@ -588,6 +588,7 @@ export class HybridPublisher extends Emitter<HybridPublisherEvents> {
     let next = Number.POSITIVE_INFINITY;
     let stalled: Publication | undefined;
     for (const publication of this.#room.inside()) {
+      // The outcome of another may have been its outcome too.
       if (publication.place === Place.Done) continue;
       if (now >= publication.deadline) {
         this.#fail(publication, publication.failure ?? timeOut(this.#timeoutMs));

@@ -1,6 +1,7 @@
 import { internal } from './errors.js';
 import { addon } from './native.js';
 import { utf8Fits } from './utf8.js';
+import { chooseNotes } from './value-habit.js';
 import { jsonBytesAtMost, ValueBuffer } from './value-writer.js';
 
 /**
@@ -56,7 +57,12 @@ export class NotedMessage {
 export class Notebook {
   #values: ValueBuffer | undefined;
 
-  /** `undefined` if it is to be left to `JSON.stringify`; see {@link ValueBuffer.add}. */
+  /** `undefined` if it must or had better be left to `JSON.stringify`. */
+  choose(message: unknown, jsonBytesMax: number): NotedMessage | undefined {
+    return chooseNotes() ? this.add(message, jsonBytesMax) : undefined;
+  }
+
+  /** `undefined` if it must be left to `JSON.stringify`; see {@link ValueBuffer.add}. */
   add(message: unknown, jsonBytesMax: number): NotedMessage | undefined {
     this.#values ??= ValueBuffer.take();
     const values = this.#values;

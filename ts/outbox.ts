@@ -3,7 +3,7 @@ import type { IpcError } from './errors.js';
 import { stringify } from './frames.js';
 import type { MessageBody, NotedMessage } from './message-body.js';
 import type { NativeValues } from './native.js';
-import { isNoted } from './value-habit.js';
+import { chooseNotes } from './value-habit.js';
 import { ValueBuffer } from './value-writer.js';
 
 /** Room for the length of a frame, which the addon writes; see `src/frame.rs`. */
@@ -136,7 +136,7 @@ export class Outbox {
   /** Adds a message to what waits. Returns how much there is more. */
   #put(message: unknown, maxFrameBytes: number): number {
     if (this.#part !== undefined) this.flush();
-    if (this.#text === '' && isNoted()) {
+    if (this.#text === '' && chooseNotes()) {
       this.#values ??= ValueBuffer.take();
       const values = this.#values;
       const before = values.length;

@@ -6,7 +6,6 @@ import { type MessageBody, type Notebook, release } from './message-body.js';
 import { describe, object } from './options.js';
 import { isText } from './records.js';
 import { utf8Fits } from './utf8.js';
-import { isNoted } from './value-habit.js';
 
 /** A message to publish: the columns of the queue, of which two are made when they are missing. */
 export interface PublishableMessage {
@@ -198,8 +197,7 @@ function record(
     throw invalid(wanted('payload', 'a JSON value', payload));
   }
   const whole = { id, type, payload, timestamp };
-  const body = isNoted() ? notebook.add(whole, jsonBytesMax) : undefined;
-  return { id, body: body ?? JSON.stringify(whole) };
+  return { id, body: notebook.choose(whole, jsonBytesMax) ?? JSON.stringify(whole) };
 }
 
 const NAME = `a non-empty string of at most ${limits.nameBytesMax} bytes`;

@@ -1,7 +1,7 @@
 import { IpcError } from './errors.js';
 import { describe, object } from './options.js';
 import type { QueueMessage } from './types.js';
-import { isNoted } from './value-habit.js';
+import { chooseNotes } from './value-habit.js';
 import type { ValueBuffer } from './value-writer.js';
 
 /** The columns of a message, checked so far as they are not the core's to check. */
@@ -70,7 +70,7 @@ export class QueueRecord {
     if (payload === undefined || typeof payload === 'function' || typeof payload === 'symbol') {
       return false;
     }
-    return isNoted() && values.add(this.#columns, Number.MAX_SAFE_INTEGER);
+    return chooseNotes() && values.add(this.#columns, Number.MAX_SAFE_INTEGER);
   }
 
   /**

@@ -1,7 +1,7 @@
 import { types } from 'node:util';
 import { internal } from './errors.js';
 import type { NativeValues } from './native.js';
-import { seen } from './value-habit.js';
+import { observe } from './value-habit.js';
 import { Token } from './value-tokens.js';
 
 // JSON values on their way to the addon, which prints them as `JSON.stringify` would: V8 takes as
@@ -171,7 +171,7 @@ export class ValueBuffer {
       bytes[at++] = isMarked ? Token.Marked : Token.Message;
       writeValue(message);
       isWhole = jsonBytesAtMost(at - begin, keyBytes) <= jsonBytesMax;
-      seen(textCount, doubleCount);
+      observe(textCount, doubleCount);
     } catch {
       // Be it a getter that throws or too little memory: it happens to JSON.stringify again.
     }
