@@ -219,6 +219,29 @@ test('objects of ever new keys arrive, and those that come again are known again
   assert.deepEqual(wrong, []);
 });
 
+test('a table of shapes that is full is begun anew in the middle of a connection', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  let count = 0;
+  let wrong = 0;
+  const list = Array.from({ length: 20 }, () => ({ x: 0.5 }));
+  // A key that comes again is learnt, once for every sixteen objects: the table holds 8,192.
+  const expected = (n) => ({ list, inner: { y: n / 2 }, [`key ${n >> 1}`]: n });
+  server.setMessageHandler((message) => {
+    if (JSON.stringify(message) !== JSON.stringify(expected(count))) wrong++;
+    count++;
+  });
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  const total = 24_000;
+  for (let n = 0; n < total; ) {
+    const sends = [];
+    for (const end = n + 500; n < end; n++) sends.push(client.send(expected(n)));
+    await Promise.all(sends);
+  }
+  await until(() => count === total, 'all messages');
+  assert.equal(wrong, 0);
+});
+
 test('objects of more kinds than get a function of their own arrive all the same', async (t) => {
   const path = folder(t);
   const { server } = await listen(t, { socketPath: path('ipc.sock') });
