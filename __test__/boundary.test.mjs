@@ -17,7 +17,11 @@ const core = [
   ...body(read('src/binding/events.rs'), 'enum Kind {').matchAll(/\/\/\/ (.*)\n\s+(\w+),/g),
 ].map(([, elements, name]) => ({
   name,
-  elements: elements.replace(/\[.*\]/, 'list').split(', ').length,
+  // The first one is the endpoint, which the face reads by itself.
+  elements: elements
+    .replace(/\[.*\]/, 'list')
+    .split(', ')
+    .slice(1),
 }));
 const kinds = core.map(({ name }) => name);
 
@@ -30,17 +34,24 @@ test('the kinds of events stand in the same order on both sides', () => {
   );
 });
 
-test('the face steps over as many elements as the binding writes', () => {
-  const table = body(read('ts/event-loop.ts'), 'const ARGUMENTS: Record<EventKind, number> = {');
-  const steps = [...table.matchAll(/\[EventKind\.(\w+)\]: (\d+)/g)].map(([, name, count]) => [
+test('the face reads the elements that the binding writes', () => {
+  const begin = 'const ELEMENTS: Record<EventKind, readonly Form[]> = {';
+  const table = body(read('ts/event-loop.ts'), begin);
+  const forms = [...table.matchAll(/\[EventKind\.(\w+)\]: \[([^\]]*)\]/g)].map(([, name, list]) => [
     name,
-    Number(count),
+    list === '' ? [] : list.replaceAll('Form.', '').toLowerCase().split(', '),
   ]);
-  // The first element that is written is the endpoint, which the face reads by itself.
   assert.deepEqual(
-    steps,
-    core.map(({ name, elements }) => [name, elements - 1]),
+    forms.map(([name, list]) => [name, list.length]),
+    core.map(({ name, elements }) => [name, elements.length]),
   );
+  for (const [at, [name, list]] of forms.entries()) {
+    for (const [place, form] of list.entries()) {
+      const told = core[at].elements[place];
+      const expected = ['bytes', 'list'].includes(told) ? told : /^(number|flag|value)$/;
+      assert.match(form, new RegExp(expected), `${name}: ${told}`);
+    }
+  }
 });
 
 test('the tokens of values stand in the same order on both sides', () => {

@@ -42,6 +42,22 @@ test('a plain client receives exactly the documented reply', async (t) => {
   assert.deepEqual(Buffer.concat(chunks), expected);
 });
 
+test('a peer may mark every other frame, which makes the longest list of what came from where', async (t) => {
+  const path = folder(t)('ipc.sock');
+  const count = 60_000;
+  const received = [];
+  const { server } = await listen(t, { socketPath: path, highWaterMark: count });
+  server.setMessageHandler((value) => void received.push(value));
+  const { socket } = await plainClient(t, path);
+  const frames = Array.from({ length: count }, (_, n) => frame(n % 2 ? `${n}` : `${n}\t \t`));
+  socket.write(Buffer.concat(frames));
+  await until(() => received.length === count, 'all frames');
+  assert.deepEqual(
+    received,
+    Array.from({ length: count }, (_, n) => n),
+  );
+});
+
 test('frames may be split at every byte, in both directions', async (t) => {
   const path = folder(t)('ipc.sock');
   const received = [];

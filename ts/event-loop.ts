@@ -123,14 +123,76 @@ export class KeepAlive {
   }
 }
 
-/** Runs everything even if a listener throws; the first such error goes on to the process. */
-function dispatch(events: unknown[]): void {
-  readFrames(events);
+/** How an element of an event crosses the boundary, see `List` in `src/binding/events.rs`. */
+enum Form {
+  /** A number. */
+  Number,
+  /** A number, 0 for false. */
+  Flag,
+  /** The next of the values. */
+  Value,
+  /** Three numbers: 1 if their buffer is the next of the values, where they begin, and where they end. */
+  Bytes,
+  /** A number of numbers, and these. */
+  List,
+}
+
+/** The elements of each event behind its kind and its endpoint. */
+const ELEMENTS: Record<EventKind, readonly Form[]> = {
+  [EventKind.Shapes]: [Form.Bytes],
+  [EventKind.ShapesForgotten]: [],
+  [EventKind.Frames]: [Form.Bytes, Form.List],
+  [EventKind.BadFrame]: [Form.Number, Form.Value, Form.Value, Form.Value, Form.Number],
+  [EventKind.Connected]: [],
+  [EventKind.ConnectFailed]: [Form.Value, Form.Value],
+  [EventKind.Disconnected]: [Form.Value, Form.Value],
+  [EventKind.RetryScheduled]: [Form.Number, Form.Number, Form.Value, Form.Value],
+  [EventKind.Flushed]: [Form.Number],
+  [EventKind.Accepted]: [Form.Number, Form.Number, Form.Number],
+  [EventKind.Refused]: [Form.Number, Form.Number, Form.Value, Form.Value],
+  [EventKind.PeerClosed]: [Form.Number, Form.Value, Form.Value],
+  [EventKind.AcceptFailed]: [Form.Value, Form.Value],
+  [EventKind.Stopped]: [Form.Number],
+  [EventKind.Completed]: [Form.Number, Form.Value, Form.Value],
+  [EventKind.Claimed]: [Form.Number, Form.Bytes, Form.Flag],
+  [EventKind.Doorbell]: [],
+};
+
+/** An event that was read. */
+interface HubEvent {
+  kind: EventKind;
+  endpoint: number;
+  // biome-ignore lint/suspicious/noExplicitAny: the addon and `ELEMENTS` agree on the types.
+  elements: any[];
+}
+
+/** Bytes that the addon uses again for its next events. */
+interface SharedBytes {
+  source: ArrayBuffer;
+  begin: number;
+  end: number;
+}
+
+/**
+ * Takes `count` numbers of `buffer`, and the values that are none. Runs everything even if a listener
+ * throws; the first such error goes on to the process.
+ */
+function dispatch(
+  buffer: ArrayBuffer,
+  begin: number,
+  count: number,
+  inbox: ArrayBuffer,
+  values: unknown[] | undefined,
+): void {
+  const events = readEvents(
+    new EventReader(numbersOf(buffer), begin, inbox, values),
+    begin + count,
+  );
   let failed = false;
   let failure: unknown;
-  for (let at = 0; at < events.length; at = nextOf(events, at)) {
+  for (const event of events) {
     try {
-      one(events, at);
+      tell(event);
     } catch (error) {
       if (!failed) failure = error;
       failed = true;
@@ -139,35 +201,98 @@ function dispatch(events: unknown[]): void {
   if (failed) throw failure;
 }
 
+let numbers = new Float64Array(0);
+
+/** Mostly those of the same buffer again. */
+function numbersOf(buffer: ArrayBuffer): Float64Array {
+  if (numbers.buffer !== buffer) numbers = new Float64Array(buffer);
+  return numbers;
+}
+
+/** What `dispatch` is called with, read from its beginning to its end. */
+class EventReader {
+  readonly #numbers: Float64Array;
+  readonly #inbox: ArrayBuffer;
+  readonly #values: unknown[] | undefined;
+  #value = 0;
+
+  constructor(
+    numbers: Float64Array,
+    /** The number that is read next. */
+    public at: number,
+    inbox: ArrayBuffer,
+    values: unknown[] | undefined,
+  ) {
+    this.#numbers = numbers;
+    this.#inbox = inbox;
+    this.#values = values;
+  }
+
+  number(): number {
+    return this.#numbers[this.at++] as number;
+  }
+
+  element(form: Form): unknown {
+    switch (form) {
+      case Form.Number:
+        return this.number();
+      case Form.Flag:
+        return this.number() !== 0;
+      case Form.Value:
+        return this.#nextValue();
+      case Form.Bytes: {
+        const source = this.number() === 0 ? this.#inbox : (this.#nextValue() as ArrayBuffer);
+        return { source, begin: this.number(), end: this.number() };
+      }
+      case Form.List: {
+        const list: number[] = [];
+        for (let left = this.number(); left > 0; left--) list.push(this.number());
+        return list;
+      }
+    }
+  }
+
+  #nextValue(): unknown {
+    return this.#values?.[this.#value++];
+  }
+}
+
 /**
- * Puts the messages of all frames and claims in the place of their buffers. Before anything else runs, which
- * may run the event loop in turn: the addon uses its buffer again then.
+ * Reads all events, with the messages of frames and claims. Before anything else runs, which may run the
+ * event loop in turn: the addon uses its buffer again then.
  */
-function readFrames(events: unknown[]): void {
-  // biome-ignore lint/suspicious/noExplicitAny: the addon and this table agree on the types.
-  const a = events as any[];
-  for (let at = 0; at < a.length; at = nextOf(a, at)) {
-    const first = at + 2;
-    switch (a[at] as EventKind) {
-      case EventKind.Shapes:
-        shapes.add(a[first], a[first + 1], a[first + 2]);
+function readEvents(reader: EventReader, end: number): HubEvent[] {
+  const events: HubEvent[] = [];
+  while (reader.at < end) {
+    const kind = reader.number() as EventKind;
+    const endpoint = reader.number();
+    // biome-ignore lint/suspicious/noExplicitAny: the addon and `ELEMENTS` agree on the types.
+    const elements: any[] = [];
+    for (const form of ELEMENTS[kind]) elements.push(reader.element(form));
+    switch (kind) {
+      case EventKind.Shapes: {
+        const { source, begin, end } = elements[0] as SharedBytes;
+        shapes.add(source, begin, end);
         break;
+      }
       case EventKind.ShapesForgotten:
         shapes.clear();
         break;
       case EventKind.Frames:
-        a[first] = messagesOf(a[first], a[first + 1], a[first + 3]);
+        elements[0] = messagesOf(elements[0], elements[1]);
         break;
       case EventKind.Claimed: {
-        const table = endpoints.get(a[at + 1])?.shapes;
-        if (table !== undefined) a[first + 2] = claimsOf(table, a[first + 2], a[first + 3]);
+        const table = endpoints.get(endpoint)?.shapes;
+        if (table !== undefined) elements[1] = claimsOf(table, elements[1]);
         break;
       }
     }
+    events.push({ kind, endpoint, elements });
   }
+  return events;
 }
 
-function messagesOf(source: ArrayBuffer, begin: number, runs: number[]): unknown[] {
+function messagesOf({ source, begin }: SharedBytes, runs: number[]): unknown[] {
   let count = 0;
   for (let run = 1; run < runs.length; run += 3) count += runs[run] as number;
   try {
@@ -179,7 +304,7 @@ function messagesOf(source: ArrayBuffer, begin: number, runs: number[]): unknown
 }
 
 /** The claims, or why there was no memory for them: their leases end. */
-function claimsOf(table: ShapeTable, source: ArrayBuffer, begin: number): unknown {
+function claimsOf(table: ShapeTable, { source, begin }: SharedBytes): unknown {
   try {
     return readPackage(table, source, begin);
   } catch (error) {
@@ -191,91 +316,57 @@ function unreadable(error: unknown): IpcError {
   return internal(`Messages could not be read: ${textOf(error)}`, error);
 }
 
-/** Where the event after this one begins. */
-function nextOf(events: unknown[], at: number): number {
-  return at + 2 + ARGUMENTS[events[at] as EventKind];
-}
-
-function one(events: unknown[], at: number): void {
-  const kind = events[at] as EventKind;
-  const endpoint = endpoints.get(events[at + 1] as number);
-  const first = at + 2;
-  // biome-ignore lint/suspicious/noExplicitAny: the addon and this table agree on the types.
-  const a = events as any[];
+function tell({ kind, endpoint: key, elements: e }: HubEvent): void {
+  const endpoint = endpoints.get(key);
   switch (kind) {
     case EventKind.Shapes:
     case EventKind.ShapesForgotten:
       break;
     case EventKind.Frames:
-      endpoint?.onFrames?.(a[first], a[first + 3]);
+      endpoint?.onFrames?.(e[0], e[1]);
       break;
     case EventKind.BadFrame:
-      endpoint?.onBadFrame?.(a[first], a[first + 1], a[first + 2], a[first + 3], a[first + 4]);
+      endpoint?.onBadFrame?.(e[0], e[1], e[2], e[3], e[4]);
       break;
     case EventKind.Connected:
       endpoint?.onConnected?.();
       break;
     case EventKind.ConnectFailed:
-      endpoint?.onConnectFailed?.(a[first], a[first + 1]);
+      endpoint?.onConnectFailed?.(e[0], e[1]);
       break;
     case EventKind.Disconnected:
-      endpoint?.onDisconnected?.(a[first], a[first + 1]);
+      endpoint?.onDisconnected?.(e[0], e[1]);
       break;
     case EventKind.RetryScheduled:
-      endpoint?.onRetryScheduled?.(a[first], a[first + 1], a[first + 2], a[first + 3]);
+      endpoint?.onRetryScheduled?.(e[0], e[1], e[2], e[3]);
       break;
     case EventKind.Flushed:
-      endpoint?.onFlushed?.(a[first]);
+      endpoint?.onFlushed?.(e[0]);
       break;
     case EventKind.Accepted:
-      endpoint?.onAccepted?.(a[first], a[first + 1], a[first + 2]);
+      endpoint?.onAccepted?.(e[0], e[1], e[2]);
       break;
     case EventKind.Refused:
-      endpoint?.onRefused?.(a[first], a[first + 1], a[first + 2], a[first + 3]);
+      endpoint?.onRefused?.(e[0], e[1], e[2], e[3]);
       break;
     case EventKind.PeerClosed:
-      endpoint?.onPeerClosed?.(a[first], a[first + 1], a[first + 2]);
+      endpoint?.onPeerClosed?.(e[0], e[1], e[2]);
       break;
     case EventKind.AcceptFailed:
-      endpoint?.onAcceptFailed?.(a[first], a[first + 1]);
+      endpoint?.onAcceptFailed?.(e[0], e[1]);
       break;
     case EventKind.Stopped:
-      endpoint?.onStopped?.(a[first]);
+      endpoint?.onStopped?.(e[0]);
       break;
     case EventKind.Completed:
-      endpoint?.onCompleted?.(a[first], a[first + 1], a[first + 2]);
+      endpoint?.onCompleted?.(e[0], e[1], e[2]);
       break;
     case EventKind.Claimed:
-      if (a[first + 2] instanceof IpcError) {
-        const { code, message } = a[first + 2];
-        endpoint?.onCompleted?.(a[first], code, message);
-      } else {
-        endpoint?.onClaimed?.(a[first], a[first + 2], a[first + 1] === 1);
-      }
+      if (e[1] instanceof IpcError) endpoint?.onCompleted?.(e[0], e[1].code, e[1].message);
+      else endpoint?.onClaimed?.(e[0], e[1], e[2]);
       break;
     case EventKind.Doorbell:
       endpoint?.onDoorbell?.();
       break;
   }
 }
-
-/** Elements of each event behind its kind and its endpoint. */
-const ARGUMENTS: Record<EventKind, number> = {
-  [EventKind.Shapes]: 3,
-  [EventKind.ShapesForgotten]: 0,
-  [EventKind.Frames]: 4,
-  [EventKind.BadFrame]: 5,
-  [EventKind.Connected]: 0,
-  [EventKind.ConnectFailed]: 2,
-  [EventKind.Disconnected]: 2,
-  [EventKind.RetryScheduled]: 4,
-  [EventKind.Flushed]: 1,
-  [EventKind.Accepted]: 3,
-  [EventKind.Refused]: 4,
-  [EventKind.PeerClosed]: 3,
-  [EventKind.AcceptFailed]: 2,
-  [EventKind.Stopped]: 1,
-  [EventKind.Completed]: 3,
-  [EventKind.Claimed]: 5,
-  [EventKind.Doorbell]: 0,
-};

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { IpcError } from './errors.js';
 
-/** First element of each event in the dispatcher's array; see `Kind` in `src/binding/events.rs`. */
+/** The first number of each event; see `Kind` in `src/binding/events.rs`. */
 export enum EventKind {
   Shapes,
   ShapesForgotten,
@@ -227,7 +227,16 @@ export interface NativeQueue {
 }
 
 export interface Addon {
-  NativeHub: new (dispatch: (events: unknown[]) => void) => NativeHub;
+  /** What `dispatch` is called with is told by `Arguments` in `src/binding/events.rs`. */
+  NativeHub: new (
+    dispatch: (
+      buffer: ArrayBuffer,
+      begin: number,
+      count: number,
+      inbox: ArrayBuffer,
+      values: unknown[] | undefined,
+    ) => void,
+  ) => NativeHub;
   NativeQueue: new (hub: NativeHub, options: NativeQueueOptions) => NativeQueue;
   /** The JSON texts of messages, one behind the other. */
   printValues(...values: NativeValues): string;

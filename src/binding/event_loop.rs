@@ -82,8 +82,8 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// Joins the event loop of `env`. `dispatch` is called with an array for every wake-up that
-    /// has events; see [`events::encode`].
+    /// Joins the event loop of `env`. `dispatch` is called for every wake-up that has
+    /// events, with [`events::Arguments`].
     ///
     /// # Errors
     /// When the environment offers no event loop of libuv, or no file descriptor is left.
@@ -251,9 +251,9 @@ impl EventLoop {
         self.call(|env, inbox| events::encode(env, inbox, &self.sources, events, told));
     }
 
-    /// Calls the dispatcher with an array, as the outermost frame: promises and
+    /// Calls the dispatcher with what `encode` made, as the outermost frame: promises and
     /// `process.nextTick` are served before this returns.
-    fn call(&self, argument: impl FnOnce(sys::napi_env, &mut Inbox) -> Result<sys::napi_value>) {
+    fn call(&self, encode: impl FnOnce(sys::napi_env, &mut Inbox) -> Result<events::Arguments>) {
         let env = self.env;
         // The dispatcher reads all of it before anything else runs.
         self.inbox.borrow_mut().clear();
@@ -271,16 +271,16 @@ impl EventLoop {
                     == sys::Status::napi_ok;
             // It fails when the environment is ending: nobody is left to be told. No text is too
             // long for it, see `limits::TEXT_BYTES_MAX`.
-            let argument = ready.then(|| argument(env, &mut self.inbox.borrow_mut()));
-            if let Some(Ok(argument)) = argument {
+            let arguments = ready.then(|| encode(env, &mut self.inbox.borrow_mut()));
+            if let Some(Ok(arguments)) = arguments {
                 let mut result = ptr::null_mut();
                 let status = sys::napi_make_callback(
                     env,
                     ptr::null_mut(),
                     receiver,
                     dispatch,
-                    1,
-                    &raw const argument,
+                    arguments.len(),
+                    arguments.as_ptr(),
                     &raw mut result,
                 );
                 if status == sys::Status::napi_pending_exception {

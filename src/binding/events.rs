@@ -1,6 +1,7 @@
-//! How the events of one wake-up cross the boundary: in one array, one behind the other.
+//! How the events of one wake-up cross the boundary: together, one behind the other.
 
 use std::cell::RefCell;
+use std::ptr;
 
 use napi::sys;
 
@@ -14,16 +15,15 @@ use crate::queue::Completion;
 use crate::reactor::Key;
 use crate::socket::{Event, Frames};
 
-/// The first element of each event in the array that the dispatcher receives, with the elements
-/// that follow it. `ts/native.ts` has the same names in the same order. Bytes are a buffer, and where
-/// they begin and end in it.
+/// The first number of each event that the dispatcher receives, and what follows it. `ts/native.ts` has
+/// the same names in the same order, `ts/event-loop.ts` the form of what follows.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// nobody, buffer, begin, end
+    /// nobody, bytes
     Shapes,
     /// nobody
     ShapesForgotten,
-    /// owner, buffer, begin, end, [connection, count, number of the first marked frame or 0, …]
+    /// owner, bytes, [connection, count, number of the first marked frame or 0, …]
     Frames,
     /// owner, connection, code, message, id as JSON or null, number among the marked frames or 0
     BadFrame,
@@ -49,41 +49,47 @@ enum Kind {
     Stopped,
     /// queue, ticket, code or null, message or the answer as JSON
     Completed,
-    /// queue, ticket, whether suspected messages follow, buffer, begin, end
+    /// queue, ticket, bytes, whether suspected messages follow
     Claimed,
     /// queue
     Doorbell,
 }
 
-/// Builds the array for the dispatcher: the events one after the other, flat.
+/// Room for the numbers of a wake-up that brings a few events.
+const NUMBERS: usize = 32;
+
+/// What the dispatcher is called with: the buffer with the numbers, where among them those of these events
+/// begin and how many there are, the inbox, and the values that are no numbers, if there are any.
+pub type Arguments = [sys::napi_value; 5];
+
+/// Encodes the events for the dispatcher, one behind the other.
 pub fn encode(
     env: sys::napi_env,
     inbox: &mut Inbox,
     sources: &RefCell<Sources>,
     events: Vec<Event>,
     told: Vec<Told>,
-) -> errors::Result<sys::napi_value> {
-    let mut list = List::new(env)?;
+) -> errors::Result<Arguments> {
+    let mut list = List::new(env);
     for event in events {
         match event {
             Event::Shapes { definitions } => {
-                list.begin(Kind::Shapes, None)?;
+                list.begin(Kind::Shapes, None);
                 list.bytes(inbox, &definitions)?;
             }
-            Event::ShapesForgotten => list.begin(Kind::ShapesForgotten, None)?,
+            Event::ShapesForgotten => list.begin(Kind::ShapesForgotten, None),
             Event::Frames {
                 owner,
                 frames: Frames { notes, runs },
             } => {
-                list.begin(Kind::Frames, owner)?;
+                list.begin(Kind::Frames, owner);
                 list.bytes(inbox, &notes)?;
-                let mut flat = List::new(env)?;
+                list.number((runs.len() * 3) as f64);
                 for run in runs {
-                    flat.number(run.connection.to_number())?;
-                    flat.number(run.count.into())?;
-                    flat.number(run.first as f64)?;
+                    list.number(run.connection.to_number());
+                    list.number(run.count.into());
+                    list.number(run.first as f64);
                 }
-                list.push(flat.array)?;
             }
             Event::BadFrame {
                 owner,
@@ -92,22 +98,22 @@ pub fn encode(
                 id,
                 number,
             } => {
-                list.begin(Kind::BadFrame, owner)?;
-                list.number(connection.to_number())?;
+                list.begin(Kind::BadFrame, owner);
+                list.number(connection.to_number());
                 list.error(Some(&error))?;
                 match id {
-                    Some(id) => list.push(write_utf8(env, id.as_bytes(), false)?)?,
+                    Some(id) => list.value(write_utf8(env, id.as_bytes(), false)?)?,
                     None => list.null()?,
                 }
-                list.number(number as f64)?;
+                list.number(number as f64);
             }
-            Event::Connected { client } => list.begin(Kind::Connected, client)?,
+            Event::Connected { client } => list.begin(Kind::Connected, client),
             Event::ConnectFailed { client, error } => {
-                list.begin(Kind::ConnectFailed, client)?;
+                list.begin(Kind::ConnectFailed, client);
                 list.error(Some(&error))?;
             }
             Event::Disconnected { client, error } => {
-                list.begin(Kind::Disconnected, client)?;
+                list.begin(Kind::Disconnected, client);
                 list.error(Some(&error))?;
             }
             Event::RetryScheduled {
@@ -116,36 +122,36 @@ pub fn encode(
                 wait,
                 error,
             } => {
-                list.begin(Kind::RetryScheduled, client)?;
-                list.number(attempt.into())?;
-                list.number(wait.as_secs_f64() * 1e3)?;
+                list.begin(Kind::RetryScheduled, client);
+                list.number(attempt.into());
+                list.number(wait.as_secs_f64() * 1e3);
                 list.error(error.as_ref())?;
             }
             Event::Flushed {
                 connection,
                 written,
             } => {
-                list.begin(Kind::Flushed, connection)?;
-                list.number(written as f64)?;
+                list.begin(Kind::Flushed, connection);
+                list.number(written as f64);
             }
             Event::Accepted {
                 server,
                 connection,
                 credentials,
             } => {
-                list.begin(Kind::Accepted, server)?;
-                list.number(connection.to_number())?;
-                list.number(credentials.uid.into())?;
-                list.number(credentials.pid.into())?;
+                list.begin(Kind::Accepted, server);
+                list.number(connection.to_number());
+                list.number(credentials.uid.into());
+                list.number(credentials.pid.into());
             }
             Event::Refused {
                 server,
                 credentials,
                 error,
             } => {
-                list.begin(Kind::Refused, server)?;
-                list.number(credentials.uid.into())?;
-                list.number(credentials.pid.into())?;
+                list.begin(Kind::Refused, server);
+                list.number(credentials.uid.into());
+                list.number(credentials.pid.into());
                 list.error(Some(&error))?;
             }
             Event::PeerClosed {
@@ -153,17 +159,17 @@ pub fn encode(
                 connection,
                 error,
             } => {
-                list.begin(Kind::PeerClosed, server)?;
-                list.number(connection.to_number())?;
+                list.begin(Kind::PeerClosed, server);
+                list.number(connection.to_number());
                 list.error(error.as_ref())?;
             }
             Event::AcceptFailed { server, error } => {
-                list.begin(Kind::AcceptFailed, server)?;
+                list.begin(Kind::AcceptFailed, server);
                 list.error(Some(&error))?;
             }
             Event::Stopped { server, cut } => {
-                list.begin(Kind::Stopped, server)?;
-                list.number(cut.into())?;
+                list.begin(Kind::Stopped, server);
+                list.number(cut.into());
             }
         }
     }
@@ -173,89 +179,114 @@ pub fn encode(
                 Ok(Answer::Claimed(claimed)) => {
                     let mut sources = sources.borrow_mut();
                     let scanner = &mut sources.of(queue).scanner;
-                    list.begin(Kind::Claimed, queue)?;
-                    list.number(ticket as f64)?;
-                    list.number(f64::from(u8::from(claimed.suspects)))?;
+                    list.begin(Kind::Claimed, queue);
+                    list.number(ticket as f64);
                     list.bytes(inbox, &scanner.package(claimed.json.as_bytes()))?;
+                    list.number(f64::from(u8::from(claimed.suspects)));
                 }
                 Ok(Answer::Json(json)) => {
-                    list.begin(Kind::Completed, queue)?;
-                    list.number(ticket as f64)?;
+                    list.begin(Kind::Completed, queue);
+                    list.number(ticket as f64);
                     list.null()?;
-                    list.push(write_utf8(env, json.as_bytes(), json.is_ascii())?)?;
+                    list.value(write_utf8(env, json.as_bytes(), json.is_ascii())?)?;
                 }
                 Err(error) => {
-                    list.begin(Kind::Completed, queue)?;
-                    list.number(ticket as f64)?;
+                    list.begin(Kind::Completed, queue);
+                    list.number(ticket as f64);
                     list.error(Some(&error))?;
                 }
             },
-            Told::Rung(queue) => list.begin(Kind::Doorbell, queue)?,
+            Told::Rung(queue) => list.begin(Kind::Doorbell, queue),
         }
     }
-    Ok(list.array)
+    list.finish(inbox)
 }
 
-/// A JavaScript array in the making.
+/// Events in the making. A number crosses the boundary in a buffer: as an element of an array it
+/// would cost a call.
 struct List {
     env: sys::napi_env,
-    array: sys::napi_value,
-    length: u32,
+    numbers: Vec<f64>,
+    /// An array of what is no number; null as long as there is nothing.
+    values: sys::napi_value,
+    values_count: u32,
 }
 
 impl List {
-    fn new(env: sys::napi_env) -> errors::Result<Self> {
-        let mut array = std::ptr::null_mut();
-        // SAFETY: `env` is the environment of this thread, inside a handle scope.
-        check(unsafe { sys::napi_create_array(env, &raw mut array) })?;
-        Ok(List {
+    fn new(env: sys::napi_env) -> Self {
+        List {
             env,
-            array,
-            length: 0,
-        })
+            numbers: Vec::with_capacity(NUMBERS),
+            values: ptr::null_mut(),
+            values_count: 0,
+        }
     }
 
-    fn push(&mut self, value: sys::napi_value) -> errors::Result<()> {
-        // SAFETY: both values belong to the open handle scope.
-        check(unsafe { sys::napi_set_element(self.env, self.array, self.length, value) })?;
-        self.length += 1;
+    fn finish(mut self, inbox: &mut Inbox) -> errors::Result<Arguments> {
+        let (numbers, begin) = inbox.put_numbers(self.env, &self.numbers)?;
+        let count = self.numbers.len();
+        if self.values.is_null() {
+            // SAFETY: `env` is the environment of this thread, inside a handle scope.
+            check(unsafe { sys::napi_get_undefined(self.env, &raw mut self.values) })?;
+        }
+        Ok([
+            numbers,
+            self.whole(begin)?,
+            self.whole(count)?,
+            inbox.buffer(self.env)?,
+            self.values,
+        ])
+    }
+
+    fn whole(&self, number: usize) -> errors::Result<sys::napi_value> {
+        let mut value = ptr::null_mut();
+        // SAFETY: as in `finish`.
+        check(unsafe { sys::napi_create_double(self.env, number as f64, &raw mut value) })?;
+        Ok(value)
+    }
+
+    fn begin(&mut self, kind: Kind, owner: impl Into<Option<Key>>) {
+        self.number(f64::from(kind as u8));
+        self.number(owner.into().map_or(0.0, Key::to_number));
+    }
+
+    fn number(&mut self, number: f64) {
+        self.numbers.push(number);
+    }
+
+    fn value(&mut self, value: sys::napi_value) -> errors::Result<()> {
+        // SAFETY: as in `finish`; `value` belongs to the same scope.
+        unsafe {
+            if self.values.is_null() {
+                check(sys::napi_create_array(self.env, &raw mut self.values))?;
+            }
+            check(sys::napi_set_element(
+                self.env,
+                self.values,
+                self.values_count,
+                value,
+            ))?;
+        }
+        self.values_count += 1;
         Ok(())
     }
 
-    /// The buffer that has `bytes`, and where they begin and end in it.
+    /// Three numbers: whether the bytes are in a buffer of their own, which then is a value, and where
+    /// they begin and end in it.
     fn bytes(&mut self, inbox: &mut Inbox, bytes: &[u8]) -> errors::Result<()> {
-        let (buffer, begin) = inbox.put(self.env, bytes)?;
-        self.push(buffer)?;
-        self.number(begin as f64)?;
-        self.number((begin + bytes.len()) as f64)
-    }
-
-    fn number(&mut self, number: f64) -> errors::Result<()> {
-        let mut value = std::ptr::null_mut();
-        let whole = number as i32;
-        // SAFETY: as in `new`.
-        check(unsafe {
-            // V8 keeps short integers in the array itself, others on its heap.
-            if f64::from(whole) == number {
-                sys::napi_create_int32(self.env, whole, &raw mut value)
-            } else {
-                sys::napi_create_double(self.env, number, &raw mut value)
-            }
-        })?;
-        self.push(value)
-    }
-
-    fn begin(&mut self, kind: Kind, owner: impl Into<Option<Key>>) -> errors::Result<()> {
-        self.number(f64::from(kind as u8))?;
-        self.number(owner.into().map_or(0.0, Key::to_number))
+        let (own, begin) = inbox.copy(self.env, bytes)?;
+        self.number(f64::from(u8::from(own.is_some())));
+        self.number(begin as f64);
+        self.number((begin + bytes.len()) as f64);
+        own.map_or(Ok(()), |buffer| self.value(buffer))
     }
 
     /// Code and message, or twice null.
     fn error(&mut self, error: Option<&Error>) -> errors::Result<()> {
         match error {
             Some(error) => {
-                self.push(write_utf8(self.env, error.code().as_bytes(), true)?)?;
-                self.push(write_utf8(self.env, error.to_string().as_bytes(), false)?)
+                self.value(write_utf8(self.env, error.code().as_bytes(), true)?)?;
+                self.value(write_utf8(self.env, error.to_string().as_bytes(), false)?)
             }
             None => {
                 self.null()?;
@@ -265,9 +296,9 @@ impl List {
     }
 
     fn null(&mut self) -> errors::Result<()> {
-        let mut null = std::ptr::null_mut();
-        // SAFETY: as in `new`.
+        let mut null = ptr::null_mut();
+        // SAFETY: as in `finish`.
         check(unsafe { sys::napi_get_null(self.env, &raw mut null) })?;
-        self.push(null)
+        self.value(null)
     }
 }

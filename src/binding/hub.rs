@@ -113,7 +113,7 @@ impl NativeHub {
 #[napi]
 impl NativeHub {
     #[napi(constructor, catch_unwind)]
-    pub fn new(env: Env, dispatch: Function<'_, Array, ()>) -> errors::Result<Self> {
+    pub fn new(env: Env, dispatch: Function<'_, (), ()>) -> errors::Result<Self> {
         let event_loop = EventLoop::start(env.raw(), dispatch.raw())?;
         Ok(NativeHub {
             event_loop,

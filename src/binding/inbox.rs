@@ -1,6 +1,6 @@
 //! Memory of JavaScript in which it finds what was received.
 
-use std::ptr;
+use std::{ptr, slice};
 
 use napi::sys;
 
@@ -33,14 +33,48 @@ impl Inbox {
         self.used = 0;
     }
 
-    /// Copies `bytes` to JavaScript. Returns the `ArrayBuffer` and where in it they begin.
+    /// Copies `bytes` to JavaScript. Returns the `ArrayBuffer` that has them, and where in it they begin.
     pub fn put(&mut self, env: sys::napi_env, bytes: &[u8]) -> Result<(sys::napi_value, usize)> {
+        let (own, begin) = self.copy(env, bytes)?;
+        Ok((own.map_or_else(|| self.buffer(env), Ok)?, begin))
+    }
+
+    /// As [`Inbox::put`], but returns a buffer only if it is not the one that [`Inbox::buffer`] tells.
+    pub fn copy(
+        &mut self,
+        env: sys::napi_env,
+        bytes: &[u8],
+    ) -> Result<(Option<sys::napi_value>, usize)> {
         if bytes.len() > INBOX_BYTES - self.used {
             let (buffer, data) = array_buffer(env, bytes.len())?;
             // SAFETY: the new buffer has that length, and nobody else has seen it.
             unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len()) };
-            return Ok((buffer, 0));
+            return Ok((Some(buffer), 0));
         }
+        self.buffer(env)?;
+        let begin = self.used;
+        // SAFETY: the buffer is kept by the reference and never given out of the package, which does
+        // not detach it; there is room behind `begin`.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.data.add(begin), bytes.len()) };
+        self.used += bytes.len();
+        Ok((None, begin))
+    }
+
+    /// As [`Inbox::put`], for a `Float64Array`: where they begin is counted in numbers.
+    pub fn put_numbers(
+        &mut self,
+        env: sys::napi_env,
+        numbers: &[f64],
+    ) -> Result<(sys::napi_value, usize)> {
+        self.used = self.used.next_multiple_of(size_of::<f64>());
+        // SAFETY: every byte of a number is initialised.
+        let bytes = unsafe { slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) };
+        let (buffer, begin) = self.put(env, bytes)?;
+        Ok((buffer, begin / size_of::<f64>()))
+    }
+
+    /// The `ArrayBuffer` of whatever has none of its own.
+    pub fn buffer(&mut self, env: sys::napi_env) -> Result<sys::napi_value> {
         let mut buffer = ptr::null_mut();
         if self.reference.is_null() {
             let data;
@@ -52,12 +86,7 @@ impl Inbox {
             // SAFETY: the reference is strong, and not deleted before `close`.
             check(unsafe { sys::napi_get_reference_value(env, self.reference, &raw mut buffer) })?;
         }
-        let begin = self.used;
-        // SAFETY: the buffer is kept by the reference and never given out of the package, which does
-        // not detach it; there is room behind `begin`.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.data.add(begin), bytes.len()) };
-        self.used += bytes.len();
-        Ok((buffer, begin))
+        Ok(buffer)
     }
 
     /// Gives the memory back.
