@@ -118,6 +118,39 @@ fn what_most_likely_has_something_is_read_without_asking() {
 }
 
 #[test]
+fn after_short_messages_of_one_connection_the_others_are_asked_for_now_and_then() {
+    let mut rig = Rig::new();
+    let server = rig.server(|_| {});
+    let mut stream = UnixStream::connect(rig.path()).unwrap();
+    rig.until("the connection", |rig| {
+        rig.hub.server_stats(server).unwrap().connections == 1
+    });
+    let mut told = 0;
+    let mut is_all_after = |rig: &mut Rig, body: &str| {
+        stream.write_all(&wire(&[body])).unwrap();
+        told += 1;
+        let is_all = rig.hub.poll_likely(&mut rig.events);
+        if !is_all {
+            rig.until("all of it", |rig| rig.bodies(&rig.events).len() == told);
+        }
+        assert_eq!(rig.bodies(&rig.events).len(), told);
+        is_all
+    };
+    // Nobody was ever heard of.
+    assert!(!is_all_after(&mut rig, "0"));
+    let in_row = (0..1_000)
+        .take_while(|_| is_all_after(&mut rig, "1"))
+        .count();
+    assert!((1..100).contains(&in_row), "{in_row}");
+    assert!(is_all_after(&mut rig, "2"));
+    // What follows a long message is likely there already.
+    assert!(!is_all_after(&mut rig, &"3".repeat(5_000)));
+    assert!(is_all_after(&mut rig, "4"));
+    // Nothing to be read.
+    assert!(!rig.hub.poll_likely(&mut rig.events));
+}
+
+#[test]
 fn no_more_than_the_high_water_mark_is_handed_over() {
     let mut rig = Rig::new();
     let server = rig.server(|options| options.high_water_mark = 2);

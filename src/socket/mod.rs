@@ -150,6 +150,13 @@ pub enum Event {
     },
 }
 
+/// So many turns in a row belong to the connection that most likely has something, then the kernel is
+/// asked for others.
+const LIKELY_TURNS: u32 = 8;
+
+/// After a turn that has read more bytes the kernel is asked in any case.
+const LIKELY_BYTES: u64 = 4 * 1024;
+
 /// How a turn of a connection knows that it has read everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Until {
@@ -178,6 +185,8 @@ pub struct Hub {
     signals: Vec<Signal>,
     /// The connection that alone had something to be read when the kernel last told of something.
     hot: Option<Key>,
+    /// Turns of this connection since the kernel was asked for others.
+    likely_turns: u32,
     /// Signals for sources that belong to others (see [`Hub::reactor`]).
     foreign: Vec<Signal>,
     events: Vec<Event>,
@@ -203,6 +212,7 @@ impl Hub {
             spare: Vec::new(),
             signals: Vec::new(),
             hot: None,
+            likely_turns: 0,
             foreign: Vec::new(),
             events: Vec::new(),
             ended_servers: Vec::new(),
@@ -226,13 +236,33 @@ impl Hub {
 
     /// Reads from the connection that most likely has something, without asking the kernel which
     /// ones have: who waits for a single message gets it one call sooner. Appends what happened to
-    /// `events`; [`Hub::poll`] has to follow, and does the rest.
-    pub fn poll_likely(&mut self, events: &mut Vec<Event>) {
+    /// `events`. Returns whether that was all for now; else [`Hub::poll`] has to follow, and does the
+    /// rest.
+    pub fn poll_likely(&mut self, events: &mut Vec<Event>) -> bool {
         let is_quiet = self.again.is_empty() && self.events.is_empty();
-        if is_quiet && let Some(key) = self.hot {
-            self.turn(key, Until::Short);
-            self.tell(events);
+        let Some(key) = self.hot.filter(|_| is_quiet) else {
+            return false;
+        };
+        let before = self.received(key);
+        self.turn(key, Until::Short);
+        let read = self.received(key).saturating_sub(before);
+        self.tell(events);
+        // If others have something, the descriptor of the reactor is still readable. They must not wait
+        // for long.
+        self.likely_turns += 1;
+        let is_all = (1..=LIKELY_BYTES).contains(&read)
+            && self.likely_turns < LIKELY_TURNS
+            && self.again.is_empty()
+            && self.ended_servers.is_empty();
+        if !is_all {
+            self.likely_turns = 0;
         }
+        is_all
+    }
+
+    fn received(&mut self, key: Key) -> u64 {
+        let link = link_of(&mut self.peers, &mut self.clients, key);
+        link.map_or(0, |link| link.inbound.received())
     }
 
     /// Does all the work that is possible now, waiting at most `timeout` for it. Appends what
