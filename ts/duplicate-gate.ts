@@ -1,17 +1,7 @@
 import { nodeCrypto } from './builtins.js';
+import { Flight, Flights } from './flights.js';
 import { hashOf, IdSet } from './id-set.js';
 import { limits } from './limits.js';
-
-/** The first copy of a message on its way; its outcome is that of every other one. */
-export interface Flight {
-  /** What stands for its id. */
-  readonly key: string;
-  /** Nobody waits for it any more, and another may have begun. */
-  isGivenUp: boolean;
-  /** Made when another copy waits for it. */
-  outcome: Promise<void> | undefined;
-  settle: ((isHandled: boolean, error: unknown) => void) | undefined;
-}
 
 /**
  * Recognises the copies of a message by its id: during its handler, and afterwards among at least
@@ -29,7 +19,7 @@ export class DuplicateGate {
   #lastHash = hashOf('');
   /** Handled, and not yet in the file: known whatever the window. */
   readonly #unsettled = new Set<string>();
-  readonly #flights = new Map<string, Flight>();
+  readonly #flights = new Flights();
 
   constructor(window: number) {
     this.#window = window;
@@ -82,6 +72,10 @@ export class DuplicateGate {
 
   /** As {@link remember}, where it is known that this is news. */
   rememberNew(key: string): void {
+    this.#rememberNew(key, this.#hash(key));
+  }
+
+  #rememberNew(key: string, hash: number): void {
     if (this.#window === 0) return;
     if (this.#recent.size >= this.#window) {
       const forgotten = this.#older;
@@ -89,36 +83,39 @@ export class DuplicateGate {
       this.#older = this.#recent;
       this.#recent = forgotten;
     }
-    this.#recent.add(key, this.#hash(key));
+    this.#recent.add(key, hash);
   }
 
   /** The copy that is on its way to the handler, if there is one. */
   flightOf(key: string): Flight | undefined {
-    return this.#flights.size === 0 ? undefined : this.#flights.get(key);
+    return this.#flights.get(key, this.#hash(key));
   }
 
-  /** A message is on its way to the handler. */
+  /** A message that is not known is on its way to the handler, as the only copy. */
   begin(key: string): Flight {
-    const flight = { key, isGivenUp: false, outcome: undefined, settle: undefined };
-    this.#flights.set(key, flight);
+    const flight = new Flight(key, this.#hash(key));
+    this.#flights.add(flight);
     return flight;
   }
 
   /** Its handler resolved, or failed with `error`; other copies hear of it. */
   end(flight: Flight, isHandled: boolean, error?: unknown): void {
-    const { key, settle } = flight;
-    if (!flight.isGivenUp) this.#flights.delete(key);
-    if (isHandled) this.remember(key);
-    settle?.(isHandled, error);
+    if (flight.isGivenUp) {
+      // Another copy may have been handled meanwhile.
+      if (isHandled) this.remember(flight.key);
+    } else {
+      this.#flights.delete(flight);
+      if (isHandled) this.#rememberNew(flight.key, flight.hash);
+    }
+    flight.settle?.(isHandled, error);
   }
 
   /** Nobody waits for the messages on their way any more: their next copies are handled. */
   giveUp(error: unknown): void {
-    for (const flight of this.#flights.values()) {
+    for (const flight of this.#flights.takeAll()) {
       flight.isGivenUp = true;
       flight.settle?.(false, error);
     }
-    this.#flights.clear();
   }
 
   /** Resolves or rejects with the outcome of that copy. */

@@ -1,8 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { refusalCode } from './acknowledgements.js';
-import { DuplicateGate, type Flight, keyOf } from './duplicate-gate.js';
+import { DuplicateGate, keyOf } from './duplicate-gate.js';
 import { textOf } from './errors.js';
 import { Fifo } from './fifo.js';
+import type { Flight } from './flights.js';
 import type { HandledLog } from './handled-log.js';
 import { NotHandled } from './poll-loop.js';
 import { isThenable } from './thenable.js';
