@@ -29,6 +29,7 @@ import {
 import { closeWithin, SQLiteQueue } from './queue.js';
 import {
   type ConnectionInfo,
+  deliverTo,
   UnixSocketServer,
   type UnixSocketServerConfig,
   type UnixSocketServerStats,
@@ -356,7 +357,7 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
       },
     });
     const server = this.#newServer();
-    server.setMessageHandler((message) => intake.take(message, BY_SOCKET));
+    server[deliverTo]((message, answer) => intake.deliver(message, BY_SOCKET, answer));
     server.on('connection', (connection) => this.tell('connection', connection));
     server.on('disconnect', (connection, error) => this.tell('disconnect', connection, error));
     server.on('error', (error) => this.#failed(error, { via: 'socket', phase: 'connection' }));

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { refusalCode } from './acknowledgements.js';
+import { type Answer, Outcome } from './answer.js';
 import { DuplicateGate, keyOf } from './duplicate-gate.js';
 import { textOf } from './errors.js';
 import { Fifo } from './fifo.js';
@@ -64,9 +65,6 @@ class Job {
   isDone = false;
   /** By which copies wait for its outcome; none are possible before it waits for anything. */
   flight: Flight | undefined;
-  /** Of the promise of a message that waits for a handler to end. */
-  resolve: (() => void) | undefined;
-  reject: ((error: unknown) => void) | undefined;
 
   constructor(
     readonly intake: MessageIntake,
@@ -76,6 +74,7 @@ class Job {
     readonly id: string | undefined,
     /** What the gate knows it by. */
     readonly key: string | undefined,
+    readonly answer: Answer,
   ) {}
 }
 
@@ -150,24 +149,43 @@ export class MessageIntake {
     this.#gate.giveUp(new NotHandled());
   }
 
-  /**
-   * Handles a message, unless a copy of it was handled. Returns or resolves when that is done;
-   * throws or rejects, with a {@link Refusal} or with `NotHandled`, when it has to come again. Calls
-   * `waits` first if it has to wait for the outcome of another copy, which needs no handler.
-   */
+  /** As {@link deliver}, for a caller that awaits the answer. */
   take(message: unknown, info: MessageInfo, waits?: () => void): void | Promise<void> {
-    if (!this.#admits(info)) throw new NotHandled();
+    const outcome = new Outcome();
+    this.deliver(message, info, outcome, waits);
+    return outcome.get();
+  }
+
+  /**
+   * Handles a message, unless a copy of it was handled. `answer` hears of it when that is done, maybe
+   * before this returns; of a message that has to come again with a {@link Refusal} or with
+   * `NotHandled`. Calls `waits` first if it has to wait for the outcome of another copy, which needs no
+   * handler.
+   */
+  deliver(message: unknown, info: MessageInfo, answer: Answer, waits?: () => void): void {
     const id = idOf(message);
-    if (id === undefined) return this.#admit(new Job(this, message, info, undefined, undefined));
-    const key = keyOf(id);
-    const job = new Job(this, message, info, id, key);
-    if (this.#gate.knows(key) || this.#log?.owes(id)) return this.#dropKnown(job, id);
+    const key = id === undefined ? undefined : keyOf(id);
+    const job = new Job(this, message, info, id, key, answer);
+    if (!this.#admits(info)) this.#refuse(job);
+    else if (id === undefined || key === undefined) this.#admit(job);
+    else if (this.#gate.knows(key) || this.#log?.owes(id)) this.#dropKnown(job, id);
+    else this.#takeNew(job, id, key, waits);
+  }
+
+  /** Handles a message that no handler has seen to its end. */
+  #takeNew(job: Job, id: string, key: string, waits: (() => void) | undefined): void {
     const flight = this.#gate.flightOf(key);
     if (flight !== undefined) {
       waits?.();
-      return DuplicateGate.outcomeOf(flight).then(() => this.#drop(job));
+      DuplicateGate.outcomeOf(flight).then(
+        () => this.#drop(job),
+        (error: unknown) => job.answer.refused(error),
+      );
+    } else if (this.#log === undefined) {
+      this.#admit(job);
+    } else {
+      void this.#lookUp(this.#log, job, id, key);
     }
-    return this.#log === undefined ? this.#admit(job) : this.#lookUp(this.#log, job, id, key);
   }
 
   /** The rows of these messages, which were handled, are settled: the file knows them. */
@@ -185,19 +203,21 @@ export class MessageIntake {
 
   // --- copies ----------------------------------------------------------------------------------
 
-  #drop({ message, info }: Job): void {
+  #drop({ message, info, answer }: Job): void {
     this.#counts.duplicates++;
     this.#host.duplicate(message, info);
+    answer.handled();
   }
 
-  #dropKnown(job: Job, id: string): void | Promise<void> {
+  #dropKnown(job: Job, id: string): void {
     // What could not be recorded when it was handled is recorded now. A row is its own record.
-    if (job.info.via === 'queue' || !this.#log?.owes(id)) return this.#drop(job);
-    return this.#log.record(id).then(
+    if (job.info.via === 'queue' || !this.#log?.owes(id)) {
+      this.#drop(job);
+      return;
+    }
+    this.#log.record(id).then(
       () => this.#drop(job),
-      (error: unknown) => {
-        throw this.#refusal(error, 'dedup', job, NOT_RECORDED);
-      },
+      (error: unknown) => job.answer.refused(this.#refusal(error, 'dedup', job, NOT_RECORDED)),
     );
   }
 
@@ -210,7 +230,7 @@ export class MessageIntake {
     } catch (error) {
       const refusal = this.#refusal(error, 'dedup', job);
       this.#gate.end(flight, false, refusal);
-      throw refusal;
+      return job.answer.refused(refusal);
     }
     if (!isHandled) return this.#admit(job);
     this.#gate.end(flight, true);
@@ -219,23 +239,17 @@ export class MessageIntake {
 
   // --- so many at once -------------------------------------------------------------------------
 
-  #admit(job: Job): void | Promise<void> {
-    const isAdmitted = this.#admits(job.info);
-    if (isAdmitted && this.#running < this.#concurrency && this.#waitingCount === 0) {
-      return this.#run(job);
+  #admit(job: Job): void {
+    if (!this.#admits(job.info)) {
+      // It was shut while the id was looked up.
+      this.#refuse(job);
+    } else if (this.#running < this.#concurrency && this.#waitingCount === 0) {
+      this.#run(job);
+    } else {
+      this.#await(job);
+      this.#waiting[job.info.via].push(job);
+      this.#waitingCount++;
     }
-    this.#await(job);
-    return new Promise((resolve, reject) => {
-      job.resolve = resolve;
-      job.reject = reject;
-      if (isAdmitted) {
-        this.#waiting[job.info.via].push(job);
-        this.#waitingCount++;
-      } else {
-        // It was shut while the id was looked up.
-        this.#refuse(job);
-      }
-    });
   }
 
   /** From here on copies may come before it is done. */
@@ -251,20 +265,10 @@ export class MessageIntake {
     }
   }
 
-  #refuse({ flight, reject }: Job): void {
+  #refuse({ flight, answer }: Job): void {
     const refusal = new NotHandled();
     if (flight !== undefined) this.#gate.end(flight, false, refusal);
-    reject?.(refusal);
-  }
-
-  #start(job: Job): void {
-    try {
-      const handling = this.#run(job);
-      if (handling === undefined) job.resolve?.();
-      else handling.then(job.resolve, job.reject);
-    } catch (error) {
-      job.reject?.(error);
-    }
+    answer.refused(refusal);
   }
 
   #freeSlot(): void {
@@ -277,14 +281,14 @@ export class MessageIntake {
       const channel = this.#waiting[this.#turn].size > 0 ? this.#turn : other;
       this.#turn = channel === 'socket' ? 'queue' : 'socket';
       this.#waitingCount--;
-      this.#start(this.#waiting[channel].shift() as Job);
+      this.#run(this.#waiting[channel].shift() as Job);
     }
     this.#starting = false;
   }
 
   // --- handling --------------------------------------------------------------------------------
 
-  #run(job: Job): void | Promise<void> {
+  #run(job: Job): void {
     this.#running++;
     let result: unknown;
     try {
@@ -292,32 +296,36 @@ export class MessageIntake {
       if (isThenable(result)) {
         this.#await(job);
         // `resolve` hears a thenable once, whatever it calls and throws.
-        return Promise.resolve(result).then(
+        Promise.resolve(result).then(
           () => this.#succeeded(job),
           (error: unknown) => this.#failed(job, error),
         );
+        return;
       }
     } catch (error) {
-      return this.#failed(job, error);
+      this.#failed(job, error);
+      return;
     }
-    return this.#succeeded(job);
+    this.#succeeded(job);
   }
 
-  #succeeded(job: Job): void | Promise<void> {
-    const { id, key, info } = job;
+  #succeeded(job: Job): void {
+    const { id, key, info, answer } = job;
     job.isDone = true;
     this.#counts.handled++;
     if (info.via === 'socket') this.#counts.viaSocket++;
     else this.#counts.viaQueue++;
-    if (key === undefined || id === undefined) return this.#freeSlot();
-    if (this.#log !== undefined && info.via === 'socket') {
-      this.#freeSlot();
-      return this.#record(this.#log, job, id, key);
+    if (key === undefined || id === undefined) {
+      answer.handled();
+    } else if (this.#log !== undefined && info.via === 'socket') {
+      void this.#record(this.#log, job, id, key);
+    } else {
+      // Its row will say so. Until then the window might forget it.
+      if (this.#log !== undefined) this.#gate.keepUntilSettled(key);
+      if (job.flight === undefined) this.#gate.rememberNew(key);
+      else this.#gate.end(job.flight, true);
+      answer.handled();
     }
-    // Its row will say so. Until then the window might forget it.
-    if (this.#log !== undefined) this.#gate.keepUntilSettled(key);
-    if (job.flight === undefined) this.#gate.rememberNew(key);
-    else this.#gate.end(job.flight, true);
     this.#freeSlot();
   }
 
@@ -330,12 +338,13 @@ export class MessageIntake {
       this.#gate.remember(key);
       const refusal = this.#refusal(error, 'dedup', job, NOT_RECORDED);
       this.#gate.end(flight, false, refusal);
-      throw refusal;
+      return job.answer.refused(refusal);
     }
     this.#gate.end(flight, true);
+    job.answer.handled();
   }
 
-  #failed(job: Job, thrown: unknown): never {
+  #failed(job: Job, thrown: unknown): void {
     job.isDone = true;
     let refusal: Error;
     if (thrown instanceof NotHandled) {
@@ -345,8 +354,8 @@ export class MessageIntake {
       refusal = this.#refusal(thrown, 'handle', job);
     }
     if (job.flight !== undefined) this.#gate.end(job.flight, false, refusal);
+    job.answer.refused(refusal);
     this.#freeSlot();
-    throw refusal;
   }
 
   #refusal(

@@ -1,4 +1,5 @@
 import { Acknowledgements, refusalCodeOf } from './acknowledgements.js';
+import type { Answer } from './answer.js';
 import { dialectOfInstalledZod } from './dialect.js';
 import { Emitter } from './emitter.js';
 import { fromNative, IpcError, invalidArgument, messageOf } from './errors.js';
@@ -125,6 +126,12 @@ const NO_STATS = Object.freeze({
   stalledConnections: 0,
 });
 
+/** How a consumer sets what takes its messages. @internal */
+export const deliverTo: unique symbol = Symbol('deliverTo');
+
+/** See {@link deliverTo}; must not throw. @internal */
+export type Deliver = (message: unknown, answer: Answer) => void;
+
 /**
  * The receiving side of the fast channel.
  *
@@ -134,6 +141,7 @@ export class UnixSocketServer extends Emitter<UnixSocketServerEvents> {
   readonly #options: NativeServerOptions;
   readonly #concurrency: number;
   readonly #maxReplyBytes: number;
+  #deliver: Deliver | undefined;
   #messageHandler: MessageHandler | undefined;
   #requestHandler: RequestHandler | undefined;
   #run: Run | undefined;
@@ -174,6 +182,15 @@ export class UnixSocketServer extends Emitter<UnixSocketServerEvents> {
     this.#maxReplyBytes = this.#options.maxOutboundBytes ?? limits.serverOutboundBytesMax;
   }
 
+  /**
+   * Sets what takes messages, each with an {@link Answer} instead of a promise, if there is no handler.
+   *
+   * @internal
+   */
+  [deliverTo](deliver: Deliver): void {
+    this.#deliver = deliver;
+  }
+
   /** Sets or swaps the handler of messages, also while the server runs. */
   setMessageHandler(handler: MessageHandler): void {
     callable('handler', handler);
@@ -198,6 +215,7 @@ export class UnixSocketServer extends Emitter<UnixSocketServerEvents> {
     }
     const run = new Run(this.#options, this.#concurrency, this.#maxReplyBytes, {
       handler: () => this.#requestHandler ?? this.#messageHandler,
+      deliver: () => this.#deliver,
       answers: () => this.#requestHandler !== undefined,
       tell: (event, ...args) => this.tell(event, ...args),
       handlerFailed: (error, connection) => {
@@ -273,6 +291,8 @@ export class UnixSocketServer extends Emitter<UnixSocketServerEvents> {
 /** What a run needs of its server. */
 interface Owner {
   handler(): MessageHandler | undefined;
+  /** What takes messages where there is no handler. */
+  deliver(): Deliver | undefined;
   /** Whether results of the handler are sent back. */
   answers(): boolean;
   tell: UnixSocketServer['emit'];
@@ -451,6 +471,15 @@ class Run implements Endpoint {
   #handle(connection: Connection, message: unknown, number: number): void {
     const handler = this.#owner.handler();
     if (handler === undefined) {
+      const deliver = this.#owner.deliver();
+      if (deliver !== undefined) {
+        this.#running++;
+        deliver(message, {
+          handled: () => this.#done(connection, undefined, undefined, number),
+          refused: (error) => this.#failed(connection, undefined, error, number),
+        });
+        return;
+      }
       this.#counts.unhandled++;
       this.#refuse(connection, number, 'ERR_IPC_NO_HANDLER', 'the server has no handler');
       this.#settle(connection);
