@@ -47,7 +47,7 @@ export { sqliteAddon };
 
 /** Why a subject cannot be measured here, if so. */
 export function unavailable(subject) {
-  if (subject === 'hybrid') return hybridUnavailable();
+  if (subject.startsWith('hybrid')) return hybridUnavailable();
   const missing = (NEEDS[subject] ?? []).filter((name) => !installed(name));
   return missing.length === 0 ? undefined : `${missing.join(', ')} not installed`;
 }

@@ -1,4 +1,5 @@
-// `HybridPublisher.publish` on the healthy path, which is acknowledged, against plain `send`.
+// `HybridPublisher.publish` on the healthy path, which is acknowledged, against plain `send`: to the same
+// server, and to a `HybridConsumer`, which drops copies.
 import { cpuMeter, now } from '../lib/clock.mjs';
 import { numbered, pool } from '../lib/messages.mjs';
 import { atLeast } from '../lib/metrics.mjs';
@@ -19,9 +20,10 @@ export const scenario = {
       subjects: [
         { name: 'send', use: 'ours' },
         { name: 'publish', use: 'hybrid' },
+        { name: 'to a consumer', use: 'hybrid-consumer' },
       ],
       subject: 'publish',
-      targets: [atLeast(0.6, 'rate', 'send')],
+      targets: ['publish', 'to a consumer'].map((of) => ({ ...atLeast(0.6, 'rate', 'send'), of })),
     })),
   children,
   round,

@@ -86,11 +86,11 @@ export async function round({ receiver, sender }, { count }) {
 }
 
 export const roles = {
-  async receiver({ subject: name, socketPath }) {
+  async receiver({ subject: name, socketPath, dbPath }) {
     const countdown = new Countdown();
     let cpu;
     const { listen } = await subject(name);
-    await listen(socketPath, { onMessage: async () => countdown.hit() });
+    await listen(socketPath, { onMessage: async () => countdown.hit() }, dbPath);
     return {
       expect(count) {
         countdown.start(count);

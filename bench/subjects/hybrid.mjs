@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { root } from '../../scripts/tools.mjs';
 
-const entry = join(root, 'features', 'hybrid', 'index.js');
+export const entry = join(root, 'features', 'hybrid', 'index.js');
 
 /** Why it cannot be measured, if so. */
 export function unavailable() {
