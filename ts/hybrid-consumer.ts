@@ -10,6 +10,7 @@ import {
   type Channel,
   type IntakeCounts,
   type IntakeHost,
+  inHandlerScope,
   type MessageInfo,
   MessageIntake,
   Refusal,
@@ -357,7 +358,10 @@ export class HybridConsumer extends Emitter<HybridConsumerEvents> {
       },
     });
     const server = this.#newServer();
-    server[deliverTo]((message, answer) => intake.deliver(message, BY_SOCKET, answer));
+    server[deliverTo]({
+      batch: inHandlerScope,
+      take: (message, answer) => intake.deliver(message, BY_SOCKET, answer),
+    });
     server.on('connection', (connection) => this.tell('connection', connection));
     server.on('disconnect', (connection, error) => this.tell('disconnect', connection, error));
     server.on('error', (error) => this.#failed(error, { via: 'socket', phase: 'connection' }));

@@ -1,4 +1,4 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { refusalCode } from './acknowledgements.js';
 import { type Answer, Outcome } from './answer.js';
 import { DuplicateGate, keyOf } from './duplicate-gate.js';
@@ -58,6 +58,22 @@ const NOT_RECORDED = 'ERR_IPC_NOT_RECORDED';
  * has awaited something: it must not wait for the handler that waits for it.
  */
 const handlerCalls = new AsyncLocalStorage<Job>();
+
+/**
+ * Before Node.js 24 the storage keeps what it stores at the resource that runs. That is the global object
+ * in a call from an addon, where each property costs as much as all the rest. Made with this file, so
+ * that no context of the application is in it.
+ */
+const handlerScope =
+  Number.parseInt(process.versions.node, 10) < 24
+    ? new AsyncResource('FlowtraceIpcHandlers')
+    : undefined;
+
+/** Calls what calls many handlers. */
+export function inHandlerScope(work: () => void): void {
+  if (handlerScope === undefined) work();
+  else handlerScope.runInAsyncScope(work);
+}
 
 /** A message on its way to the handler, and the call of its handler. */
 class Job {

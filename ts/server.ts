@@ -129,8 +129,13 @@ const NO_STATS = Object.freeze({
 /** How a consumer sets what takes its messages. @internal */
 export const deliverTo: unique symbol = Symbol('deliverTo');
 
-/** See {@link deliverTo}; must not throw. @internal */
-export type Deliver = (message: unknown, answer: Answer) => void;
+/** See {@link deliverTo}; neither method throws. @internal */
+export interface Taker {
+  /** Calls `take`, which takes messages that have come together. */
+  batch(take: () => void): void;
+  /** Takes a message, whose sender hears from `answer` what became of it. */
+  take(message: unknown, answer: Answer): void;
+}
 
 /**
  * The receiving side of the fast channel.
@@ -141,7 +146,7 @@ export class UnixSocketServer extends Emitter<UnixSocketServerEvents> {
   readonly #options: NativeServerOptions;
   readonly #concurrency: number;
   readonly #maxReplyBytes: number;
-  #deliver: Deliver | undefined;
+  #taker: Taker | undefined;
   #messageHandler: MessageHandler | undefined;
   #requestHandler: RequestHandler | undefined;
   #run: Run | undefined;
@@ -183,12 +188,12 @@ export class UnixSocketServer extends Emitter<UnixSocketServerEvents> {
   }
 
   /**
-   * Sets what takes messages, each with an {@link Answer} instead of a promise, if there is no handler.
+   * Sets what takes messages if there is no handler.
    *
    * @internal
    */
-  [deliverTo](deliver: Deliver): void {
-    this.#deliver = deliver;
+  [deliverTo](taker: Taker): void {
+    this.#taker = taker;
   }
 
   /** Sets or swaps the handler of messages, also while the server runs. */
@@ -215,7 +220,7 @@ export class UnixSocketServer extends Emitter<UnixSocketServerEvents> {
     }
     const run = new Run(this.#options, this.#concurrency, this.#maxReplyBytes, {
       handler: () => this.#requestHandler ?? this.#messageHandler,
-      deliver: () => this.#deliver,
+      taker: () => this.#taker,
       answers: () => this.#requestHandler !== undefined,
       tell: (event, ...args) => this.tell(event, ...args),
       handlerFailed: (error, connection) => {
@@ -292,7 +297,7 @@ export class UnixSocketServer extends Emitter<UnixSocketServerEvents> {
 interface Owner {
   handler(): MessageHandler | undefined;
   /** What takes messages where there is no handler. */
-  deliver(): Deliver | undefined;
+  taker(): Taker | undefined;
   /** Whether results of the handler are sent back. */
   answers(): boolean;
   tell: UnixSocketServer['emit'];
@@ -440,6 +445,12 @@ class Run implements Endpoint {
   }
 
   onFrames(messages: unknown[], runs: number[]): void {
+    const taker = this.#owner.taker();
+    if (taker === undefined) this.#take(messages, runs);
+    else taker.batch(() => this.#take(messages, runs));
+  }
+
+  #take(messages: unknown[], runs: number[]): void {
     let next = 0;
     for (let at = 0; at < runs.length; at += 3) {
       const connection = this.#connections.get(runs[at] as number);
@@ -471,10 +482,10 @@ class Run implements Endpoint {
   #handle(connection: Connection, message: unknown, number: number): void {
     const handler = this.#owner.handler();
     if (handler === undefined) {
-      const deliver = this.#owner.deliver();
-      if (deliver !== undefined) {
+      const taker = this.#owner.taker();
+      if (taker !== undefined) {
         this.#running++;
-        deliver(message, {
+        taker.take(message, {
           handled: () => this.#done(connection, undefined, undefined, number),
           refused: (error) => this.#failed(connection, undefined, error, number),
         });
