@@ -5,6 +5,7 @@ import { DuplicateGate } from './duplicate-gate.js';
 import { Emitter } from './emitter.js';
 import { IpcError, invalidArgument } from './errors.js';
 import { HandledLog } from './handled-log.js';
+import { validation } from './lazy-validation.js';
 import { limits } from './limits.js';
 import {
   type Channel,
@@ -36,7 +37,6 @@ import {
   type UnixSocketServerStats,
 } from './server.js';
 import type { DeadlineOptions, IPCMessage, QueueMessage } from './types.js';
-import { safeValidateQueueMessage } from './validation-cjs.js';
 
 export type { Channel, MessageInfo } from './message-intake.js';
 
@@ -462,7 +462,7 @@ function validating(handle: IntakeHost['handle']): IntakeHost['handle'] {
 
 /** @throws {IpcError} `ERR_IPC_INVALID_MESSAGE`. */
 function assertValid(message: unknown): void {
-  const { success, error } = safeValidateQueueMessage(message);
+  const { success, error } = validation().safeValidateQueueMessage(message);
   if (success) return;
   const broken = error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
   throw new IpcError('ERR_IPC_INVALID_MESSAGE', `The message is invalid: ${broken.join('; ')}`);

@@ -1,18 +1,5 @@
-/** The validation for callers of `require`, with the zod that `require` gives them. */
-import type * as z from 'zod';
-import { rules } from './rules.js';
-import { createValidation, type Validation } from './validation.js';
-
-let validation: Validation | undefined;
-
-/**
- * Made when somebody first asks for a part of it: loading zod takes longer than loading everything
- * else, and most processes of a service never validate.
- */
-function made(): Validation {
-  validation ??= createValidation(require('zod') as typeof z, rules);
-  return validation;
-}
+/** What callers of `require` get of the validation: `ts/entries.ts` gives it to them. */
+import type { Validation } from './validation.js';
 
 // The types are spelled out: inferred, the declarations would name what only one major version of
 // zod has. `validateX` returns the data without unknown keys, or throws the caller's `ZodError`;
@@ -50,34 +37,3 @@ export declare const safeValidateGapRecordInputDTO: Validation['safeValidateGapR
 export declare const QueueMessageSchema: Validation['QueueMessageSchema'];
 export declare const validateQueueMessage: Validation['validateQueueMessage'];
 export declare const safeValidateQueueMessage: Validation['safeValidateQueueMessage'];
-
-const NAMES: readonly (keyof Validation)[] = [
-  'QueueMessageDTOSchema',
-  'validateQueueMessageDTO',
-  'safeValidateQueueMessageDTO',
-  'StateEntryDTOSchema',
-  'validateStateEntryDTO',
-  'safeValidateStateEntryDTO',
-  'AggsDTOSchema',
-  'validateAggsDTO',
-  'safeValidateAggsDTO',
-  'FootprintCandleDTOSchema',
-  'validateFootprintCandleDTO',
-  'safeValidateFootprintCandleDTO',
-  'CandleGroupDTOSchema',
-  'validateCandleGroupDTO',
-  'safeValidateCandleGroupDTO',
-  'GapRecordDTOSchema',
-  'validateGapRecordDTO',
-  'safeValidateGapRecordDTO',
-  'GapRecordInputDTOSchema',
-  'validateGapRecordInputDTO',
-  'safeValidateGapRecordInputDTO',
-  'QueueMessageSchema',
-  'validateQueueMessage',
-  'safeValidateQueueMessage',
-];
-
-for (const name of NAMES) {
-  Object.defineProperty(exports, name, { enumerable: true, get: () => made()[name] });
-}

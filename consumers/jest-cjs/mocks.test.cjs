@@ -25,6 +25,14 @@ test('an automatic mock of the package', async () => {
   jest.unmock('@flowtrace/ipc');
 });
 
+test('a spy in the place of one export', () => {
+  const ipc = require('@flowtrace/ipc');
+  const spy = jest.spyOn(ipc, 'checkHealth').mockReturnValue('well');
+  expect(ipc.checkHealth()).toBe('well');
+  spy.mockRestore();
+  expect(jest.isMockFunction(ipc.checkHealth)).toBe(false);
+});
+
 test('an automatic mock of a queue in a real poller', async () => {
   const { SQLiteQueuePoller } = require('@flowtrace/ipc');
   const { SQLiteQueue } = jest.createMockFromModule('@flowtrace/ipc');
