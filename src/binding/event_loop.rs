@@ -217,18 +217,23 @@ impl EventLoop {
     /// Something can be read. What most likely is goes to JavaScript first, the rest follows.
     fn read(&self) {
         let mut events = Vec::new();
-        let is_all = match self.hub.borrow_mut().as_mut() {
-            Some(core) => core.poll_likely(&mut events),
-            None => return,
-        };
+        if let Some(core) = self.hub.borrow_mut().as_mut() {
+            core.poll_likely(&mut events);
+        }
         if !events.is_empty() {
             self.call(|env, inbox| events::encode(env, inbox, &self.sources, events, Vec::new()));
         }
-        if !is_all {
-            return self.turn();
+        // `None` when JavaScript has closed it.
+        let done = self
+            .hub
+            .borrow()
+            .as_ref()
+            .map(|core| (core.is_done(), core.next_deadline()));
+        match done {
+            Some((true, deadline)) => self.arm(deadline),
+            Some((false, _)) => self.turn(),
+            None => {}
         }
-        let deadline = self.hub.borrow().as_ref().and_then(Hub::next_deadline);
-        self.arm(deadline);
     }
 
     /// One wake-up: all work that is possible, then one call into JavaScript.

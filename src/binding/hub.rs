@@ -84,6 +84,15 @@ fn ms(value: Option<u32>, default: Duration) -> Duration {
     value.map_or(default, |ms| Duration::from_millis(ms.into()))
 }
 
+/// See `events::Arguments`.
+type DispatchArguments<'a> = FnArgs<(
+    ArrayBuffer<'a>,
+    f64,
+    f64,
+    ArrayBuffer<'a>,
+    Option<Array<'a>>,
+)>;
+
 /// All sockets of one environment.
 #[napi]
 pub struct NativeHub {
@@ -113,7 +122,10 @@ impl NativeHub {
 #[napi]
 impl NativeHub {
     #[napi(constructor, catch_unwind)]
-    pub fn new(env: Env, dispatch: Function<'_, (), ()>) -> errors::Result<Self> {
+    pub fn new(
+        env: Env,
+        dispatch: Function<'_, DispatchArguments<'_>, ()>,
+    ) -> errors::Result<Self> {
         let event_loop = EventLoop::start(env.raw(), dispatch.raw())?;
         Ok(NativeHub {
             event_loop,

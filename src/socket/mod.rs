@@ -157,6 +157,18 @@ const LIKELY_TURNS: u32 = 8;
 /// After a turn that has read more bytes the kernel is asked in any case.
 const LIKELY_BYTES: u64 = 4 * 1024;
 
+/// And when such turns, with what JavaScript did in them, have taken this long.
+const LIKELY_TIME: Duration = Duration::from_micros(500);
+
+/// The turns of the likely connection since the kernel was asked for others.
+#[derive(Debug, Clone, Copy)]
+struct LikelyTurns {
+    count: u32,
+    began: Instant,
+    /// Bytes that the last one has read.
+    read: u64,
+}
+
 /// How a turn of a connection knows that it has read everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Until {
@@ -185,8 +197,8 @@ pub struct Hub {
     signals: Vec<Signal>,
     /// The connection that alone had something to be read when the kernel last told of something.
     hot: Option<Key>,
-    /// Turns of this connection since the kernel was asked for others.
-    likely_turns: u32,
+    /// `None` until it has one.
+    likely_turns: Option<LikelyTurns>,
     /// Signals for sources that belong to others (see [`Hub::reactor`]).
     foreign: Vec<Signal>,
     events: Vec<Event>,
@@ -212,7 +224,7 @@ impl Hub {
             spare: Vec::new(),
             signals: Vec::new(),
             hot: None,
-            likely_turns: 0,
+            likely_turns: None,
             foreign: Vec::new(),
             events: Vec::new(),
             ended_servers: Vec::new(),
@@ -236,28 +248,39 @@ impl Hub {
 
     /// Reads from the connection that most likely has something, without asking the kernel which
     /// ones have: who waits for a single message gets it one call sooner. Appends what happened to
-    /// `events`. Returns whether that was all for now; else [`Hub::poll`] has to follow, and does the
-    /// rest.
-    pub fn poll_likely(&mut self, events: &mut Vec<Event>) -> bool {
+    /// `events`. Unless [`Hub::is_done`] after that has been dealt with, [`Hub::poll`] has to follow, and
+    /// does the rest.
+    pub fn poll_likely(&mut self, events: &mut Vec<Event>) {
         let is_quiet = self.again.is_empty() && self.events.is_empty();
         let Some(key) = self.hot.filter(|_| is_quiet) else {
-            return false;
+            self.likely_turns = None;
+            return;
         };
+        let turns = self.likely_turns.unwrap_or_else(|| LikelyTurns {
+            count: 0,
+            began: Instant::now(),
+            read: 0,
+        });
         let before = self.received(key);
         self.turn(key, Until::Short);
-        let read = self.received(key).saturating_sub(before);
+        self.likely_turns = Some(LikelyTurns {
+            count: turns.count + 1,
+            read: self.received(key).saturating_sub(before),
+            ..turns
+        });
         self.tell(events);
-        // If others have something, the descriptor of the reactor is still readable. They must not wait
-        // for long.
-        self.likely_turns += 1;
-        let is_all = (1..=LIKELY_BYTES).contains(&read)
-            && self.likely_turns < LIKELY_TURNS
-            && self.again.is_empty()
-            && self.ended_servers.is_empty();
-        if !is_all {
-            self.likely_turns = 0;
-        }
-        is_all
+    }
+
+    /// Whether [`Hub::poll_likely`] was all that there is to do for now. If others have something, the
+    /// descriptor of the reactor is still readable; they must not wait for long.
+    pub fn is_done(&self) -> bool {
+        self.likely_turns.is_some_and(|turns| {
+            (1..=LIKELY_BYTES).contains(&turns.read)
+                && turns.count < LIKELY_TURNS
+                && turns.began.elapsed() < LIKELY_TIME
+        }) && self.again.is_empty()
+            && self.events.is_empty()
+            && self.ended_servers.is_empty()
     }
 
     fn received(&mut self, key: Key) -> u64 {
@@ -276,6 +299,7 @@ impl Hub {
         events: &mut Vec<Event>,
         foreign: &mut Vec<Signal>,
     ) -> Result<()> {
+        self.likely_turns = None;
         for server in self.ended_servers.drain(..) {
             self.servers.remove(&server);
         }

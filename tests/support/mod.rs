@@ -55,12 +55,14 @@ impl Rig {
         self.hub.client(options).unwrap()
     }
 
-    /// One poll without waiting, of everything, as an event loop does it that found something readable.
+    /// One poll without waiting, as an event loop does it that found something readable.
     pub fn poll(&mut self) {
         self.hub.poll_likely(&mut self.events);
-        self.hub
-            .poll(Some(Duration::ZERO), &mut self.events, &mut Vec::new())
-            .unwrap();
+        if !self.hub.is_done() {
+            self.hub
+                .poll(Some(Duration::ZERO), &mut self.events, &mut Vec::new())
+                .unwrap();
+        }
         self.learn_shapes();
     }
 
