@@ -1,5 +1,6 @@
 // The consumer: one handler for both channels, each message once, and what it tells.
 import assert from 'node:assert/strict';
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { limits } from '../dist/limits.js';
@@ -30,6 +31,23 @@ test('messages of both channels come to one handler, with what is known of them'
   assert.deepEqual([failed, duplicates, inFlight, remembered], [0, 0, 0, 2]);
   const { server, poller } = consumer.stats();
   assert.deepEqual([server.messagesReceived, poller.handled], [1, 1]);
+});
+
+test('a handler of the socket is in no context of who started the consumer or of another message', async (t) => {
+  const where = paths(t);
+  const storage = new AsyncLocalStorage();
+  const stores = [];
+  await storage.run('start', () =>
+    consumerOf(t, where, async ({ id }) => {
+      stores.push(storage.getStore());
+      storage.enterWith(id);
+      await undefined;
+      stores.push(storage.getStore());
+    }),
+  );
+  const { client } = await connected(t, where);
+  for (const id of ['a', 'b']) await client.send(message(id), acknowledged);
+  assert.deepEqual(stores, [undefined, 'a', undefined, 'b']);
 });
 
 test('a publisher and a consumer: what the handler refuses comes by the queue', async (t) => {

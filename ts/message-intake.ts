@@ -61,18 +61,17 @@ const handlerCalls = new AsyncLocalStorage<Job>();
 
 /**
  * Before Node.js 24 the storage keeps what it stores at the resource that runs. That is the global object
- * in a call from an addon, where each property costs as much as all the rest. Made with this file, so
- * that no context of the application is in it.
+ * in a call from an addon, where each property costs as much as all the rest.
  */
-const handlerScope =
-  Number.parseInt(process.versions.node, 10) < 24
-    ? new AsyncResource('FlowtraceIpcHandlers')
-    : undefined;
+const STORES_AT_RESOURCE = Number.parseInt(process.versions.node, 10) < 24;
 
-/** Calls what calls many handlers. */
+/**
+ * Calls `work`, from the addon, where it can call handlers at a low price. The resource is made anew each
+ * time: it holds the context that it is made in, and what handlers put there.
+ */
 export function inHandlerScope(work: () => void): void {
-  if (handlerScope === undefined) work();
-  else handlerScope.runInAsyncScope(work);
+  if (STORES_AT_RESOURCE) new AsyncResource('FlowtraceIpcHandlers').runInAsyncScope(work);
+  else work();
 }
 
 /** A message on its way to the handler, and the call of its handler. */

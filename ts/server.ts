@@ -129,11 +129,11 @@ const NO_STATS = Object.freeze({
 /** How a consumer sets what takes its messages. @internal */
 export const deliverTo: unique symbol = Symbol('deliverTo');
 
-/** See {@link deliverTo}; neither method throws. @internal */
+/** See {@link deliverTo}. @internal */
 export interface Taker {
-  /** Calls `take`, which takes messages that have come together. */
-  batch(take: () => void): void;
-  /** Takes a message, whose sender hears from `answer` what became of it. */
+  /** Calls `all`, which gives messages to `take` that have come together. */
+  batch(all: () => void): void;
+  /** Takes a message, whose sender hears from `answer` what became of it. Must not throw. */
   take(message: unknown, answer: Answer): void;
 }
 
