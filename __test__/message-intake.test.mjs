@@ -64,6 +64,20 @@ describe('the gate', () => {
     assert.equal(gate.knows('id970'), false);
   });
 
+  test('remembers an id once that was handled twice, by who was given up and by the next', () => {
+    for (const order of [
+      [0, 1],
+      [1, 0],
+    ]) {
+      const gate = new DuplicateGate(10);
+      const first = gate.begin('a');
+      gate.giveUp(new Error('stopped'));
+      const flights = [first, gate.begin('a')];
+      for (const at of order) gate.end(flights[at], true);
+      assert.deepEqual([gate.size, gate.knows('a'), gate.flightOf('a')], [1, true, undefined]);
+    }
+  });
+
   test('with a window of 0 remembers none', () => {
     const gate = new DuplicateGate(0);
     gate.remember('a');

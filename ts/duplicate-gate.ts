@@ -52,6 +52,8 @@ export class DuplicateGate {
   remember(key: string): void {
     // One that is remembered twice would take the place of another.
     if (!this.#isRemembered(key)) this.rememberNew(key);
+    const flight = this.flightOf(key);
+    if (flight !== undefined) flight.mayBeRemembered = true;
   }
 
   /** A message was handled, and nothing but this gate knows it until {@link settled}. */
@@ -100,14 +102,13 @@ export class DuplicateGate {
 
   /** Its handler resolved, or failed with `error`; other copies hear of it. */
   end(flight: Flight, isHandled: boolean, error?: unknown): void {
-    if (flight.isGivenUp) {
-      // Another copy may have been handled meanwhile.
-      if (isHandled) this.remember(flight.key);
-    } else {
-      this.#flights.delete(flight);
-      if (isHandled) this.#rememberNew(flight.key, flight.hash);
+    const { key, hash, settle } = flight;
+    if (!flight.isGivenUp) this.#flights.delete(flight);
+    if (isHandled) {
+      if (flight.isGivenUp || flight.mayBeRemembered) this.remember(key);
+      else this.#rememberNew(key, hash);
     }
-    flight.settle?.(isHandled, error);
+    settle?.(isHandled, error);
   }
 
   /** Nobody waits for the messages on their way any more: their next copies are handled. */

@@ -2,6 +2,8 @@
 export class Flight {
   /** Nobody waits for it any more, and another may have begun. */
   isGivenUp = false;
+  /** Another flight of this key has ended meanwhile, and its key may be remembered. */
+  mayBeRemembered = false;
   /** Made when another copy waits for it. */
   outcome: Promise<void> | undefined;
   settle: ((isHandled: boolean, error: unknown) => void) | undefined;
@@ -69,6 +71,8 @@ export class Flights {
     for (let flight of this.#buckets) {
       for (; flight !== undefined; flight = flight.next) all.push(flight);
     }
+    // One that never ends must not keep the others.
+    for (const flight of all) flight.next = undefined;
     return all;
   }
 
