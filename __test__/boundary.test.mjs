@@ -2,6 +2,7 @@
 // them, and a slip would send every event to the wrong listener. So with the tokens of values.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import test from 'node:test';
 
 const read = (path) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
@@ -59,4 +60,15 @@ test('the tokens of values stand in the same order on both sides', () => {
   const tokens = names(body(read('src/values/mod.rs'), 'enum Token {'));
   assert.ok(tokens.length > 10);
   assert.deepEqual(names(body(read('ts/value-tokens.ts'), 'enum Token {')), tokens);
+});
+
+test('the bundle keeps the names of what it exports', () => {
+  const exported = createRequire(import.meta.url)('..');
+  const functions = Object.entries(exported).filter(([, value]) => typeof value === 'function');
+  const names = functions.map(([name]) => name).filter((name) => !/[vV]alidate/.test(name));
+  assert.ok(names.length > 10);
+  assert.deepEqual(
+    names.map((name) => exported[name].name),
+    names,
+  );
 });

@@ -17,6 +17,10 @@ export function validation(): Validation {
 /** Gives `target` those parts of the validation, each made when it is asked for. */
 export function addValidation(target: object, names: readonly (keyof Validation)[]): void {
   for (const name of names) {
-    Object.defineProperty(target, name, { enumerable: true, get: () => validation()[name] });
+    Object.defineProperty(target, name, {
+      configurable: true,
+      enumerable: true,
+      get: () => validation()[name],
+    });
   }
 }

@@ -2,7 +2,7 @@ import { IpcError } from './errors.js';
 import { limits } from './limits.js';
 import type { Claimed, Claims, MaybePromise, MessageSource } from './message-source.js';
 import { type PollClock, steadyNow } from './poll-clock.js';
-import { Outbox } from './poll-outbox.js';
+import { PollOutbox } from './poll-outbox.js';
 import { Pauses } from './poll-pauses.js';
 import { Turn } from './poll-turn.js';
 import { Upkeep } from './poll-upkeep.js';
@@ -118,7 +118,7 @@ export class PollLoop {
   #wake: (() => void) | undefined;
   #ahead: Ahead | undefined;
   #discarding: Promise<unknown> | undefined;
-  readonly #outbox: Outbox;
+  readonly #outbox: PollOutbox;
   /** Resolves when an extension that is under way is answered, with whether it was. */
   #extending: Promise<boolean> | undefined;
 
@@ -146,7 +146,7 @@ export class PollLoop {
     this.#options = options;
     this.#clock = clock;
     this.#host = host;
-    this.#outbox = new Outbox(source, clock, host, () => this.#unsettled());
+    this.#outbox = new PollOutbox(source, clock, host, () => this.#unsettled());
     this.#pauses = new Pauses(options.retryDelayMs, options.batchSize);
     this.#upkeep = new Upkeep(source, clock, options, (error) => host.failed(error, 'cleanup'));
     this.finished = new Promise((resolve) => {

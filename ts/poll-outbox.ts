@@ -32,7 +32,7 @@ function countOf({ completed, failed, released }: Settled): number {
  * What became of messages, on its way to their source. One call at a time, so that the outcomes arrive
  * in order, and after a failure none until {@link tryAgain}.
  */
-export class Outbox {
+export class PollOutbox {
   readonly #source: MessageSource;
   readonly #clock: PollClock;
   readonly #host: PollLoopHost;

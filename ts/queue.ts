@@ -509,8 +509,7 @@ export class SQLiteQueue {
 
   /** How `SQLiteQueuePoller` takes messages: with claims, on the worker thread. @internal */
   get [messageSource](): SourcePort {
-    const { dequeue, markProcessed, cleanup } = SQLiteQueue.prototype;
-    return { dequeue, markProcessed, cleanup, open: (policy) => this.#source(policy) };
+    return { ...ownMethods(), open: (policy) => this.#source(policy) };
   }
 
   /** What the delivery layer needs of the queue. @internal */
@@ -637,6 +636,12 @@ export class SQLiteQueue {
       for (const listener of this.#doorbells) listener();
     },
   };
+}
+
+/** What a poller would call of a queue that nobody has changed. */
+function ownMethods(): Pick<SourcePort, 'dequeue' | 'markProcessed' | 'cleanup'> {
+  const { dequeue, markProcessed, cleanup } = SQLiteQueue.prototype;
+  return { dequeue, markProcessed, cleanup };
 }
 
 function isIdempotent(options: EnqueueOptions | undefined): boolean {
