@@ -1,7 +1,7 @@
 import { IpcError, internal, textOf } from './errors.js';
 import { MalformedFrame, parseFrame } from './frames.js';
 import { addon, EventKind, type NativeHub } from './native.js';
-import { readMessages, readPackage, ShapeTable } from './value-reader.js';
+import { forgetBuffer, readMessages, readPackage, ShapeTable } from './value-reader.js';
 
 /** An endpoint that events are addressed to. Each method takes what its event carries. */
 export interface Endpoint {
@@ -45,6 +45,8 @@ export interface Endpoint {
  * it, so that neither descriptors nor the memory of a test file's realm outlive their use.
  */
 let hub: NativeHub | undefined;
+/** The inbox of the hub as numbers. */
+let numbers = new Float64Array(0);
 /** The shapes of frames. */
 const shapes = new ShapeTable();
 const endpoints = new Map<number, Endpoint>();
@@ -74,6 +76,8 @@ function closeIfIdle(): void {
   process.removeListener('exit', releasePaths);
   hub?.close();
   hub = undefined;
+  numbers = new Float64Array(0);
+  forgetBuffer();
 }
 
 /** Sends the events of a client, server or connection to `endpoint`. */
@@ -185,7 +189,7 @@ function dispatch(
   values: unknown[] | undefined,
 ): void {
   const events = readEvents(
-    new EventReader(numbersOf(buffer), begin, inbox, values),
+    new EventReader(numbersOf(buffer, inbox), begin, inbox, values),
     begin + count,
   );
   let failed = false;
@@ -201,10 +205,9 @@ function dispatch(
   if (failed) throw failure;
 }
 
-let numbers = new Float64Array(0);
-
-/** Mostly those of the same buffer again. */
-function numbersOf(buffer: ArrayBuffer): Float64Array {
+/** Of the inbox, mostly the same again; one that is made for a single call is not kept. */
+function numbersOf(buffer: ArrayBuffer, inbox: ArrayBuffer): Float64Array {
+  if (buffer !== inbox) return new Float64Array(buffer);
   if (numbers.buffer !== buffer) numbers = new Float64Array(buffer);
   return numbers;
 }

@@ -78,6 +78,11 @@ function open(source: ArrayBuffer, begin: number): void {
   at = begin;
 }
 
+/** Lets go of the buffer that was read last. */
+export function forgetBuffer(): void {
+  open(NOTHING, 0);
+}
+
 /**
  * The next messages of a batch. A text that the addon has left to `JSON.parse` is passed to `parse`.
  */
@@ -101,7 +106,7 @@ export function readMessages(
       messages[index] = read();
     }
   }
-  if (source.byteLength > KEPT_BYTES_MAX) open(NOTHING, 0);
+  if (source.byteLength > KEPT_BYTES_MAX) forgetBuffer();
   return messages;
 }
 
