@@ -1,7 +1,7 @@
 import { textOf } from './errors.js';
 import { limits } from './limits.js';
 import type { PollerStats } from './poller.js';
-import type { QueueStats } from './queue.js';
+import type { QueueStats } from './queue-types.js';
 import type { UnixSocketServerStats } from './server.js';
 
 /** `degraded`: it works, but somebody should look; `unhealthy`: a part does not work. */

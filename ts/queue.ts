@@ -4,189 +4,39 @@ import { fromNative, IpcError, invalidArgument, textOf } from './errors.js';
 import { attach, detach, type Endpoint, nativeHub } from './event-loop.js';
 import { limits } from './limits.js';
 import {
-  type Claimed,
-  type Claims,
-  type MaybePromise,
   type MessageSource,
   messageSource,
   type RetryPolicy,
-  type Settled,
-  type SettleReport,
   type SourcePort,
 } from './message-source.js';
 import { addon, type NativeDialect, type NativeQueue } from './native.js';
 import { array, describe, object, string, text, wholeNumber } from './options.js';
-import { areTimersFaked } from './poll-clock.js';
 import { privateFile, removePrivateFile } from './private-file.js';
+import { queueSource } from './queue-source.js';
+import type {
+  ClaimedMessage,
+  ClaimOptions,
+  DeadLetter,
+  DeadLetterOptions,
+  EnqueueOptions,
+  FailOptions,
+  FailResult,
+  QueueStats,
+  SQLiteQueueConfig,
+  StatsOptions,
+} from './queue-types.js';
 import { fields, isText, QueueRecord } from './records.js';
+import { attemptsMax, type ClaimKey, type SettleAnswer, settleRequest } from './settlement.js';
 import type { QueueMessage } from './types.js';
 import { readPackage, ShapeTable } from './value-reader.js';
 import { ValueBuffer } from './value-writer.js';
-import { type ClaimAnswer, WorkerCalls } from './worker-calls.js';
-
-/** What a resolved or returned `enqueue` survives. */
-export type Durability = 'full' | 'normal';
-
-/** Options of {@link SQLiteQueue}. */
-export interface SQLiteQueueConfig {
-  /** The database file. Missing folders and the file are made, readable by their owner only. */
-  dbPath: string;
-  /** Hours that processed messages are kept by `cleanup()`. Default 24. */
-  retentionHours?: number | undefined;
-  /**
-   * `full` (default): what `enqueue` returned from survives power loss. `normal`: it survives the
-   * death of every process, but the newest messages may be gone after power loss.
-   */
-  durability?: Durability | undefined;
-  /** Whether messages must satisfy `QueueMessageSchema` to be stored. Default false. */
-  validate?: boolean | undefined;
-  /** Milliseconds that a synchronous call waits for another process's lock. Default 250. */
-  busyTimeoutMs?: number | undefined;
-}
-
-/** {@link SQLiteQueueConfig} by the name that services use. */
-export type QueueConfig = SQLiteQueueConfig;
-
-/** Options of `enqueue`, `enqueueMany` and `enqueueAsync`. */
-export interface EnqueueOptions {
-  /**
-   * Whether a message that is stored already, in whatever state, counts as stored: the same id,
-   * type, payload and timestamp. Under the same id another message is refused with
-   * `ERR_IPC_ID_CONFLICT`. So a call that failed in doubt may be repeated, with the timestamp that
-   * it had. Default false: a second
-   * message of an id is refused.
-   */
-  idempotent?: boolean | undefined;
-}
-
-/** Counters of a queue file, whichever process wrote to it. */
-export interface QueueStats {
-  /** Messages to be delivered that nobody holds, those that wait for a retry included. */
-  pending: number;
-  /** Messages that somebody holds a claim on. */
-  claimed: number;
-  /** Pending messages that failed and wait for their next delivery. */
-  waiting: number;
-  /** Messages processed and not yet cleaned up. */
-  processed: number;
-  /** Dead letters. */
-  dead: number;
-  /**
-   * Whether everything was counted. If not, counting ended at 20,000 messages of a state, of which
-   * there may be more, or at 4,000 claims: then some that count as `pending` are claimed.
-   */
-  exact: boolean;
-  /** `timestamp` of the oldest pending or claimed message, or null. */
-  oldestPending: number | null;
-  /** Size of the database file in bytes. */
-  fileBytes: number;
-  /** The part of it that is free for new messages, in bytes. */
-  freeBytes: number;
-  /** Size of its write-ahead log in bytes. */
-  walBytes: number;
-}
-
-/** Options of {@link SQLiteQueue.stats}. */
-export interface StatsOptions {
-  /** Whether to count everything, which takes as long as there is much. Default false. */
-  exact?: boolean | undefined;
-}
-
-/** A message held for one consumer. */
-export interface ClaimedMessage {
-  readonly message: QueueMessage;
-  /** Fencing token: grows with every claim of the file, and a stale one is refused. */
-  readonly token: number;
-  /** Which delivery of the message this is, from 1. */
-  readonly attempt: number;
-}
-
-/** Options of {@link SQLiteQueue.claim}. */
-export interface ClaimOptions {
-  /** Messages to claim at most. Default 50. */
-  limit?: number | undefined;
-  /** Milliseconds that the claim holds unless it is extended. Default 60000. */
-  leaseMs?: number | undefined;
-  /**
-   * Failures after which a message is a dead letter; give `fail()` the same number. A delivery that
-   * was cut short, because its process died or its lease ran out, is none. But a message that was
-   * cut short so often is claimed by itself from then on: do not handle others beside it. When that
-   * was in vain 5 times, it becomes a dead letter too. `Infinity` for never. Default 10.
-   */
-  maxAttempts?: number | undefined;
-  /**
-   * A name for the claimer, at most 200 letters, kept beside the claims in the file (column `owner`
-   * of `message_claim`) for whoever looks. Whose a claim is does not depend on it. Default none.
-   */
-  owner?: string | undefined;
-}
-
-/** What became of a message after {@link SQLiteQueue.fail}. */
-export type FailResult =
-  | { readonly outcome: 'retry'; readonly retryInMs: number }
-  | { readonly outcome: 'dead' }
-  | { readonly outcome: 'stale' };
-
-/** Options of {@link SQLiteQueue.fail}. */
-export interface FailOptions {
-  /** Failures after which the message becomes a dead letter. Default 10. */
-  maxAttempts?: number | undefined;
-  /** Wait after the first failure in milliseconds; it doubles with each. Default 1000. */
-  retryDelayMs?: number | undefined;
-  /** Longest such wait in milliseconds. Default 300000. */
-  maxRetryDelayMs?: number | undefined;
-}
-
-/** A message that was set aside. */
-export interface DeadLetter {
-  /** Id of the message; null if the row has none that can be read. */
-  readonly id: string | null;
-  /** The message, or null if the row cannot be read as one. */
-  readonly message: QueueMessage | null;
-  /** What can be read of such a row, the payload as its text; else null. */
-  readonly raw: {
-    readonly id: string | null;
-    readonly type: string | null;
-    readonly payload: string | null;
-    readonly timestamp: number | null;
-  } | null;
-  /** Deliveries begun: those that failed, and those that were cut short. */
-  readonly attempts: number;
-  /**
-   * `attempts`: its deliveries failed too often, or ended their consumers; `corrupt`: the row cannot
-   * be read.
-   */
-  readonly reason: 'attempts' | 'corrupt';
-  /** What failed last, or null if nothing is known of it. */
-  readonly error: string | null;
-  /** When it was set aside, in milliseconds since 1970. */
-  readonly diedAt: number;
-}
-
-/** Options of {@link SQLiteQueue.deadLetters}. */
-export interface DeadLetterOptions {
-  /** Dead letters to return at most. Default 50. */
-  limit?: number | undefined;
-  /** Dead letters to skip, for paging. Default 0. */
-  offset?: number | undefined;
-}
-
-/** The answer of `settle`: places of stale claims, and what became of the failed ones. */
-interface SettleAnswer {
-  stale: number[];
-  /** Ids of those that are stale only because somebody has marked the message as handled. */
-  handled: string[];
-  failed: { dead: boolean; retryInMs: number }[];
-}
+import { WorkerCalls } from './worker-calls.js';
 
 /** How the delivery layer closes a queue. @internal */
 export const closeWithin: unique symbol = Symbol('closeWithin');
 
 /** How a class that extends the queue reaches the addon. @internal */
 export const callNative: unique symbol = Symbol('callNative');
-
-/** The part of a settlement that says what becomes of failed messages, where there are none. */
-const NO_FAILURES = { attemptsMax: 0, retryDelayMs: 0, retryDelayMsMax: 0 };
 
 const COUNT = { min: 1, max: 2 ** 31 - 1 };
 const MS = { min: 0, max: 2 ** 31 - 1 };
@@ -372,11 +222,11 @@ export class SQLiteQueue {
    * still held.
    */
   completeMany(claims: readonly ClaimedMessage[]): boolean[] {
-    const completed = array('claims', claims).map((claim): [string, number] => {
+    const completed = array('claims', claims).map((claim): ClaimKey => {
       const { id, token } = held(claim);
       return [id, token];
     });
-    const request = JSON.stringify({ completed, failed: [], released: [], ...NO_FAILURES });
+    const request = settleRequest({ completed });
     const { stale } = JSON.parse(this.#call(() => this.#native.settle(request))) as SettleAnswer;
     const lost = new Set(stale);
     return completed.map((_, index) => !lost.has(index));
@@ -520,90 +370,24 @@ export class SQLiteQueue {
 
   #source(policy: RetryPolicy): MessageSource {
     this.#assertOpen();
-    const native = this.#native;
-    // On the worker thread, which takes real time. Where a test has faked the timers nothing may
-    // depend on that: there the same work is done at once.
-    const run = <T, Result>(
-      now: () => T,
-      later: (native: NativeQueue, ticket: number) => void,
-      use: (answer: T) => Result,
-    ): MaybePromise<Result> =>
-      areTimersFaked()
-        ? use(this.#call(now))
-        : this.#work.ask(later).then((answer) => use(answer as T));
-    const claim = (limit: number, leaseMs: number, alone: boolean, leastTried: boolean) => {
-      const attempts = attemptsMax(policy.maxAttempts);
-      return run(
-        (): ClaimAnswer => {
-          const claimed = native.claim(limit, leaseMs, attempts, undefined, leastTried);
-          return {
-            claims: readPackage(this.#shapes, claimed) as ClaimedMessage[],
-            suspects: false,
-          };
-        },
-        (native, ticket) => native.claimLater(ticket, limit, leaseMs, attempts, alone, leastTried),
-        (answer): Claims => {
-          if (!answer.suspects) return answer.claims;
-          return Object.assign(answer.claims, { isNextAlone: !alone });
-        },
-      );
+    const queue = {
+      native: this.#native,
+      work: this.#work,
+      shapes: this.#shapes,
+      keptHours: this.#retentionHours,
+      call: <T>(work: () => T) => this.#call(work),
+      onDoorbell: (listener: () => void) => this.#onDoorbell(listener),
     };
-    return {
-      leases: true,
-      settleCountMax: limits.settleCountMax,
-      claim: (limit, leaseMs, alone = false) => claim(limit, leaseMs, alone, false),
-      claimLeastTried: (leaseMs) => claim(1, leaseMs, false, true),
-      settle: ({ completed, failed, released }: Settled) => {
-        const claims = { completed: ids(completed), released: ids(released) };
-        const failures = failed.map(({ claim, error }) => [...id(claim), error]);
-        const request = JSON.stringify({
-          ...claims,
-          failed: failures,
-          attemptsMax: attemptsMax(policy.maxAttempts),
-          // The core counts whole milliseconds.
-          retryDelayMs: Math.ceil(policy.retryDelayMs),
-          retryDelayMsMax: Math.ceil(policy.retryDelayMsMax),
-        });
-        return run(
-          () => JSON.parse(native.settle(request)) as SettleAnswer,
-          (native, ticket) => native.settleLater(ticket, request),
-          ({ stale, handled, failed: outcomes }): SettleReport => {
-            const all = [...completed, ...failed.map(({ claim }) => claim), ...released];
-            const lost = new Set(stale.map((index) => all[index] as Claimed));
-            // Their messages are done, which is what this was to achieve.
-            const done = new Set(handled);
-            return {
-              failed: failed.flatMap(({ claim }, index) => {
-                const outcome = outcomes[index];
-                return lost.has(claim) || outcome === undefined ? [] : [{ claim, ...outcome }];
-              }),
-              stale: [...lost].filter(({ message }) => !done.has(message.id)),
-              unmarked: [],
-            };
-          },
-        );
-      },
-      extend: (claims, leaseMs) =>
-        run(
-          () => ids(claims).map(([id, token]) => native.extend(id, token, leaseMs)),
-          (native, ticket) => native.extendLater(ticket, JSON.stringify(ids(claims)), leaseMs),
-          (kept) => claims.filter((_, index) => !kept[index]),
-        ),
-      cleanup: (retentionHours = this.#retentionHours) =>
-        run(
-          () => native.cleanup(retentionHours),
-          (native, ticket) => native.cleanupLater(ticket, retentionHours),
-          (deleted) => deleted,
-        ),
-      onDoorbell: (listener) => {
-        this.#doorbells.add(listener);
-        if (this.#doorbells.size === 1) native.watch(true);
-        return () => {
-          if (this.#doorbells.delete(listener) && this.#doorbells.size === 0 && !this.#closed) {
-            native.watch(false);
-          }
-        };
-      },
+    return queueSource(queue, policy);
+  }
+
+  #onDoorbell(listener: () => void): () => void {
+    this.#doorbells.add(listener);
+    if (this.#doorbells.size === 1) this.#native.watch(true);
+    return () => {
+      if (this.#doorbells.delete(listener) && this.#doorbells.size === 0 && !this.#closed) {
+        this.#native.watch(false);
+      }
     };
   }
 
@@ -660,11 +444,6 @@ function attemptsAllowed(maxAttempts: unknown): number {
   return attemptsMax(wholeNumber('maxAttempts', maxAttempts, limits.attemptsMax, allowed));
 }
 
-/** `Infinity` has no form in JSON and none in the core, where 0 stands for "never". */
-function attemptsMax(attempts: number): number {
-  return attempts === Number.POSITIVE_INFINITY ? 0 : attempts;
-}
-
 /** The ids among these that a stored message can have. */
 function stored(ids: readonly string[]): string[] {
   return ids.map((id, index) => string(`ids[${index}]`, id)).filter(isText);
@@ -690,13 +469,4 @@ function held(claim: ClaimedMessage): { id: string; token: number } {
   if (!Number.isSafeInteger(token)) throw invalidArgument('claim.token must be a whole number');
   // Processes with the original package can store an empty id.
   return { id: string('claim.message.id', claim.message?.id), token };
-}
-
-function id(claim: Claimed): [id: string, token: number] {
-  const { message, token } = claim as ClaimedMessage;
-  return [message.id, token];
-}
-
-function ids(claims: readonly Claimed[]): [id: string, token: number][] {
-  return claims.map(id);
 }

@@ -1,7 +1,7 @@
 /** What `@flowtrace/ipc/features/runtime-database` exports. */
 export { IpcError } from './errors.js';
 export type { PollableQueue, QueueMessageHandler } from './poller.js';
-export type { Durability } from './queue.js';
+export type { Durability } from './queue-types.js';
 export {
   type GapFilter,
   type GapInput,

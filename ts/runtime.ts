@@ -7,7 +7,8 @@ import {
   SQLiteQueuePoller,
   type SQLiteQueuePollerOptions,
 } from './poller.js';
-import { callNative, SQLiteQueue, type SQLiteQueueConfig } from './queue.js';
+import { callNative, SQLiteQueue } from './queue.js';
+import type { SQLiteQueueConfig } from './queue-types.js';
 import { isText } from './records.js';
 
 /** Options of {@link RuntimeDatabase}; beside the path, those of a `SQLiteQueue`. */

@@ -13,19 +13,19 @@ export {
   SQLiteQueuePoller,
   type SQLiteQueuePollerConfig,
 } from './poller.js';
-export {
-  type ClaimedMessage,
-  type ClaimOptions,
-  type DeadLetter,
-  type DeadLetterOptions,
-  type Durability,
-  type EnqueueOptions,
-  type FailOptions,
-  type FailResult,
-  type QueueConfig,
-  type QueueStats,
-  SQLiteQueue,
-  type SQLiteQueueConfig,
-  type StatsOptions,
-} from './queue.js';
+export { SQLiteQueue } from './queue.js';
+export type {
+  ClaimedMessage,
+  ClaimOptions,
+  DeadLetter,
+  DeadLetterOptions,
+  Durability,
+  EnqueueOptions,
+  FailOptions,
+  FailResult,
+  QueueConfig,
+  QueueStats,
+  SQLiteQueueConfig,
+  StatsOptions,
+} from './queue-types.js';
 export type { DeadlineOptions, QueueMessage } from './types.js';

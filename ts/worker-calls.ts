@@ -2,7 +2,7 @@ import { fromNative, IpcError, invalidArgument } from './errors.js';
 import { KeepAlive } from './event-loop.js';
 import { limits } from './limits.js';
 import type { NativeQueue } from './native.js';
-import type { ClaimedMessage } from './queue.js';
+import type { ClaimedMessage } from './queue-types.js';
 import type { QueueRecord } from './records.js';
 import { ValueBuffer } from './value-writer.js';
 
