@@ -247,18 +247,21 @@ export class MessageIntake {
       this.#gate.end(flight, false, refusal);
       return job.answer.refused(refusal);
     }
-    if (!isHandled) return this.#admit(job);
-    this.#gate.end(flight, true);
-    this.#drop(job);
+    if (isHandled) {
+      this.#gate.end(flight, true);
+      this.#drop(job);
+    } else if (this.#admits(job.info)) {
+      this.#admit(job);
+    } else {
+      // It was shut meanwhile.
+      this.#refuse(job);
+    }
   }
 
   // --- so many at once -------------------------------------------------------------------------
 
   #admit(job: Job): void {
-    if (!this.#admits(job.info)) {
-      // It was shut while the id was looked up.
-      this.#refuse(job);
-    } else if (this.#running < this.#concurrency && this.#waitingCount === 0) {
+    if (this.#running < this.#concurrency && this.#waitingCount === 0) {
       this.#run(job);
     } else {
       this.#await(job);
