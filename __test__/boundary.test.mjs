@@ -37,7 +37,7 @@ test('the kinds of events stand in the same order on both sides', () => {
 
 test('the face reads the elements that the binding writes', () => {
   const begin = 'const ELEMENTS: Record<EventKind, readonly Form[]> = {';
-  const table = body(read('ts/event-loop.ts'), begin);
+  const table = body(read('ts/hub-events.ts'), begin);
   const forms = [...table.matchAll(/\[EventKind\.(\w+)\]: \[([^\]]*)\]/g)].map(([, name, list]) => [
     name,
     list === '' ? [] : list.replaceAll('Form.', '').toLowerCase().split(', '),

@@ -1,5 +1,6 @@
 import { IpcError, internal, textOf } from './errors.js';
 import { MalformedFrame, parseFrame } from './frames.js';
+import { EventReader, forgetInbox, type HubEvent, type SharedBytes } from './hub-events.js';
 import { addon, EventKind, type NativeHub } from './native.js';
 import { forgetBuffer, readMessages, readPackage, ShapeTable } from './value-reader.js';
 
@@ -45,8 +46,6 @@ export interface Endpoint {
  * it, so that neither descriptors nor the memory of a test file's realm outlive their use.
  */
 let hub: NativeHub | undefined;
-/** The inbox of the hub as numbers. */
-let numbers = new Float64Array(0);
 /** The shapes of frames. */
 const shapes = new ShapeTable();
 const endpoints = new Map<number, Endpoint>();
@@ -76,7 +75,7 @@ function closeIfIdle(): void {
   process.removeListener('exit', releasePaths);
   hub?.close();
   hub = undefined;
-  numbers = new Float64Array(0);
+  forgetInbox();
   forgetBuffer();
 }
 
@@ -127,56 +126,6 @@ export class KeepAlive {
   }
 }
 
-/** How an element of an event crosses the boundary, see `List` in `src/binding/events.rs`. */
-enum Form {
-  /** A number. */
-  Number,
-  /** A number, 0 for false. */
-  Flag,
-  /** The next of the values. */
-  Value,
-  /** Three numbers: 1 if their buffer is the next of the values, where they begin, and where they end. */
-  Bytes,
-  /** A number of numbers, and these. */
-  List,
-}
-
-/** The elements of each event behind its kind and its endpoint. */
-const ELEMENTS: Record<EventKind, readonly Form[]> = {
-  [EventKind.Shapes]: [Form.Bytes],
-  [EventKind.ShapesForgotten]: [],
-  [EventKind.Frames]: [Form.Bytes, Form.List],
-  [EventKind.BadFrame]: [Form.Number, Form.Value, Form.Value, Form.Value, Form.Number],
-  [EventKind.Connected]: [],
-  [EventKind.ConnectFailed]: [Form.Value, Form.Value],
-  [EventKind.Disconnected]: [Form.Value, Form.Value],
-  [EventKind.RetryScheduled]: [Form.Number, Form.Number, Form.Value, Form.Value],
-  [EventKind.Flushed]: [Form.Number],
-  [EventKind.Accepted]: [Form.Number, Form.Number, Form.Number],
-  [EventKind.Refused]: [Form.Number, Form.Number, Form.Value, Form.Value],
-  [EventKind.PeerClosed]: [Form.Number, Form.Value, Form.Value],
-  [EventKind.AcceptFailed]: [Form.Value, Form.Value],
-  [EventKind.Stopped]: [Form.Number],
-  [EventKind.Completed]: [Form.Number, Form.Value, Form.Value],
-  [EventKind.Claimed]: [Form.Number, Form.Bytes, Form.Flag],
-  [EventKind.Doorbell]: [],
-};
-
-/** An event that was read. */
-interface HubEvent {
-  kind: EventKind;
-  endpoint: number;
-  // biome-ignore lint/suspicious/noExplicitAny: the addon and `ELEMENTS` agree on the types.
-  elements: any[];
-}
-
-/** Bytes that the addon uses again for its next events. */
-interface SharedBytes {
-  source: ArrayBuffer;
-  begin: number;
-  end: number;
-}
-
 /**
  * Takes `count` numbers of `buffer`, and the values that are none. Runs everything even if a listener
  * throws; the first such error goes on to the process.
@@ -188,10 +137,7 @@ function dispatch(
   inbox: ArrayBuffer,
   values: unknown[] | undefined,
 ): void {
-  const events = readEvents(
-    new EventReader(numbersOf(buffer, inbox), begin, inbox, values),
-    begin + count,
-  );
+  const events = readEvents(new EventReader(buffer, begin, count, inbox, values));
   let failed = false;
   let failure: unknown;
   for (const event of events) {
@@ -205,82 +151,23 @@ function dispatch(
   if (failed) throw failure;
 }
 
-/** Of the inbox, mostly the same again; one that is made for a single call is not kept. */
-function numbersOf(buffer: ArrayBuffer, inbox: ArrayBuffer): Float64Array {
-  if (buffer !== inbox) return new Float64Array(buffer);
-  if (numbers.buffer !== buffer) numbers = new Float64Array(buffer);
-  return numbers;
-}
-
-/** What `dispatch` is called with, read from its beginning to its end. */
-class EventReader {
-  readonly #numbers: Float64Array;
-  readonly #inbox: ArrayBuffer;
-  readonly #values: unknown[] | undefined;
-  #value = 0;
-
-  constructor(
-    numbers: Float64Array,
-    /** The number that is read next. */
-    public at: number,
-    inbox: ArrayBuffer,
-    values: unknown[] | undefined,
-  ) {
-    this.#numbers = numbers;
-    this.#inbox = inbox;
-    this.#values = values;
-  }
-
-  number(): number {
-    return this.#numbers[this.at++] as number;
-  }
-
-  element(form: Form): unknown {
-    switch (form) {
-      case Form.Number:
-        return this.number();
-      case Form.Flag:
-        return this.number() !== 0;
-      case Form.Value:
-        return this.#nextValue();
-      case Form.Bytes: {
-        const source = this.number() === 0 ? this.#inbox : (this.#nextValue() as ArrayBuffer);
-        return { source, begin: this.number(), end: this.number() };
-      }
-      case Form.List: {
-        const list: number[] = [];
-        for (let left = this.number(); left > 0; left--) list.push(this.number());
-        return list;
-      }
-    }
-  }
-
-  #nextValue(): unknown {
-    return this.#values?.[this.#value++];
-  }
-}
-
 /**
- * Reads all events, with the messages of frames and claims. Before anything else runs, which may run the
+ * Reads all events that concern an endpoint, with the messages of frames and claims. Before anything else runs, which may run the
  * event loop in turn: the addon uses its buffer again then.
  */
-function readEvents(reader: EventReader, end: number): HubEvent[] {
+function readEvents(reader: EventReader): HubEvent[] {
   const events: HubEvent[] = [];
-  while (reader.at < end) {
-    const kind = reader.number() as EventKind;
-    const endpoint = reader.number();
-    // biome-ignore lint/suspicious/noExplicitAny: the addon and `ELEMENTS` agree on the types.
-    const elements: any[] = [];
-    for (const form of ELEMENTS[kind]) elements.push(reader.element(form));
+  for (let event = reader.next(); event !== undefined; event = reader.next()) {
+    const { kind, endpoint, elements } = event;
     switch (kind) {
       case EventKind.Shapes: {
         const { source, begin, end } = elements[0] as SharedBytes;
         shapes.add(source, begin, end);
-        break;
+        continue;
       }
       case EventKind.ShapesForgotten:
         shapes.clear();
-        break;
+        continue;
       case EventKind.Frames:
         elements[0] = messagesOf(elements[0], elements[1]);
         break;
@@ -290,7 +177,7 @@ function readEvents(reader: EventReader, end: number): HubEvent[] {
         break;
       }
     }
-    events.push({ kind, endpoint, elements });
+    events.push(event);
   }
   return events;
 }
@@ -322,9 +209,6 @@ function unreadable(error: unknown): IpcError {
 function tell({ kind, endpoint: key, elements: e }: HubEvent): void {
   const endpoint = endpoints.get(key);
   switch (kind) {
-    case EventKind.Shapes:
-    case EventKind.ShapesForgotten:
-      break;
     case EventKind.Frames:
       endpoint?.onFrames?.(e[0], e[1]);
       break;

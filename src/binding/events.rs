@@ -16,7 +16,7 @@ use crate::reactor::Key;
 use crate::socket::{Event, Frames};
 
 /// The first number of each event that the dispatcher receives, and what follows it. `ts/native.ts` has
-/// the same names in the same order, `ts/event-loop.ts` the form of what follows.
+/// the same names in the same order, `ts/hub-events.ts` the form of what follows.
 #[derive(Clone, Copy)]
 enum Kind {
     /// nobody, bytes
