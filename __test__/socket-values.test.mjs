@@ -262,6 +262,26 @@ test('objects of more kinds than get a function of their own arrive all the same
   assert.equal(wrong, 0);
 });
 
+test('short texts arrive as they are, wherever they lie and however often', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  const messages = [];
+  server.setMessageHandler((message) => void messages.push(message));
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  const text = (n) => `${n % 3 === 0 ? '' : 'k'}${'0123456789abcdefghijklmnop'.slice(0, n % 27)}`;
+  // Of every number of items, with texts of every length at every place of the buffer.
+  const lists = (first) =>
+    Array.from({ length: 7 }, (_, n) => Array.from({ length: n }, () => text(first++)));
+  const sent = Array.from({ length: 3_000 }, (_, n) => ({
+    n: n % 50,
+    bids: lists(n),
+    [text(n)]: [],
+  }));
+  await Promise.all(sent.map((message) => client.send(message)));
+  await until(() => messages.length === sent.length, 'all messages');
+  assert.deepEqual(messages, sent);
+});
+
 test('many clients of one tick keep their messages apart', async (t) => {
   const path = folder(t);
   const { server } = await listen(t, { socketPath: path('ipc.sock'), maxConnections: 60 });

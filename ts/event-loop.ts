@@ -182,11 +182,11 @@ function readEvents(reader: EventReader): HubEvent[] {
   return events;
 }
 
-function messagesOf({ source, begin }: SharedBytes, runs: number[]): unknown[] {
+function messagesOf({ source, begin, end }: SharedBytes, runs: number[]): unknown[] {
   let count = 0;
   for (let run = 1; run < runs.length; run += 3) count += runs[run] as number;
   try {
-    return readMessages(shapes, source, begin, count, parseFrame);
+    return readMessages(shapes, source, begin, end, count, parseFrame);
   } catch (error) {
     // There was no memory for all of it. What comes behind it must not suffer.
     return new Array<unknown>(count).fill(new MalformedFrame(unreadable(error)));
@@ -194,9 +194,9 @@ function messagesOf({ source, begin }: SharedBytes, runs: number[]): unknown[] {
 }
 
 /** The claims, or why there was no memory for them: their leases end. */
-function claimsOf(table: ShapeTable, { source, begin }: SharedBytes): unknown {
+function claimsOf(table: ShapeTable, { source, begin, end }: SharedBytes): unknown {
   try {
-    return readPackage(table, source, begin);
+    return readPackage(table, source, begin, end);
   } catch (error) {
     return unreadable(error);
   }

@@ -15,11 +15,30 @@ const COMPILED_MAX = 1024;
 /** Texts up to this length are looked for among those that were made before. */
 const SHARED_LENGTH_MAX = 24;
 
+/**
+ * A shorter substring is a copy in V8 (`SlicedString::kMinLength`). A longer one refers to the string
+ * that it is of, which would live as long as it does.
+ */
+const COPIED_LENGTH_MAX = 12;
+
+/** So many bytes at a time become a string, which short texts are cut out of. */
+const SHEET_BYTES = 4 * 1024;
+
+/** The last of the digits in ASCII; behind it are the letters. */
+const NINE = 0x39;
+
 /** Places for such texts, a power of two. */
 const SHARED_COUNT = 2048;
 
 /** A longer buffer is not kept for the next batch. */
 const KEPT_BYTES_MAX = 1024 * 1024;
+
+/** What `toString` calls in the end. It is not documented, so that it is not relied upon. */
+const {
+  latin1Slice = function (this: Buffer, begin: number, end: number) {
+    return this.toString('latin1', begin, end);
+  },
+} = Buffer.prototype as { latin1Slice?: (this: Buffer, begin: number, end: number) => string };
 
 /** The keys of an object in their order. */
 interface Shape {
@@ -36,7 +55,7 @@ export class ShapeTable {
 
   /** Learns shapes, which are numbered on. */
   add(source: ArrayBuffer, begin: number, end: number): void {
-    open(source, begin);
+    open(source, begin, end);
     while (at < end) {
       const keys: string[] = [];
       const count = readCount16();
@@ -66,21 +85,30 @@ let buffer = NOTHING;
 let bytes: Buffer = Buffer.from(NOTHING);
 let view = new DataView(NOTHING);
 let at = 0;
+let notesEnd = 0;
 
 const shared = new Array<string | undefined>(SHARED_COUNT).fill(undefined);
 
-function open(source: ArrayBuffer, begin: number): void {
+/** Some of the bytes as a string, letter by byte, and where they are. */
+let sheet = '';
+let sheetBegin = 0;
+let sheetEnd = 0;
+
+function open(source: ArrayBuffer, begin: number, end: number): void {
   if (source !== buffer) {
     buffer = source;
     bytes = Buffer.from(source);
     view = new DataView(source);
   }
   at = begin;
+  notesEnd = end;
+  // The same buffer has other bytes by now.
+  sheetEnd = 0;
 }
 
 /** Lets go of the buffer that was read last. */
 export function forgetBuffer(): void {
-  open(NOTHING, 0);
+  open(NOTHING, 0, 0);
 }
 
 /**
@@ -90,10 +118,11 @@ export function readMessages(
   table: ShapeTable,
   source: ArrayBuffer,
   begin: number,
+  end: number,
   count: number,
   parse: (json: string) => unknown,
 ): unknown[] {
-  open(source, begin);
+  open(source, begin, end);
   shapes = table.shapes;
   const messages = new Array<unknown>(count);
   for (let index = 0; index < count; index++) {
@@ -106,18 +135,25 @@ export function readMessages(
       messages[index] = read();
     }
   }
+  sheet = '';
+  sheetEnd = 0;
   if (source.byteLength > KEPT_BYTES_MAX) forgetBuffer();
   return messages;
 }
 
 /** A message by itself, see `Scanner::package` in the core. */
-export function readPackage(table: ShapeTable, source: ArrayBuffer, begin = 0): unknown {
-  open(source, begin);
+export function readPackage(
+  table: ShapeTable,
+  source: ArrayBuffer,
+  begin = 0,
+  end = source.byteLength,
+): unknown {
+  open(source, begin, end);
   if (bytes[at++] === 1) table.clear();
   const length = readCount();
   const notes = at + length;
   table.add(source, at, notes);
-  return readMessages(table, source, notes, 1, JSON.parse)[0];
+  return readMessages(table, source, notes, end, 1, JSON.parse)[0];
 }
 
 function read(): unknown {
@@ -138,12 +174,8 @@ function read(): unknown {
       const shape = shapes[readCount16()] as Shape;
       return shape.make === undefined ? readObject(shape) : shape.make();
     }
-    case Token.Array: {
-      const count = readCount();
-      const values: unknown[] = [];
-      for (let index = 0; index < count; index++) values.push(read());
-      return values;
-    }
+    case Token.Array:
+      return readArray(readCount());
     case Token.Null:
       return null;
     case Token.True:
@@ -184,11 +216,30 @@ function readLong(encoding: 'latin1' | 'utf8'): string {
   return bytes.toString(encoding, begin, at);
 }
 
+/** The first values need no room for more behind them, as `push` would make it. */
+function readArray(count: number): unknown[] {
+  switch (count) {
+    case 0:
+      return [];
+    case 1:
+      return [read()];
+    case 2:
+      return [read(), read()];
+    case 3:
+      return [read(), read(), read()];
+  }
+  const values = [read(), read(), read(), read()];
+  for (let index = values.length; index < count; index++) values.push(read());
+  return values;
+}
+
 function readText(): string {
   const length = bytes[at++] as number;
   const begin = at;
   at += length;
-  if (length > SHARED_LENGTH_MAX) return bytes.toString('latin1', begin, at);
+  if (length > SHARED_LENGTH_MAX) return latin1Slice.call(bytes, begin, at);
+  // What begins like a number seldom comes again.
+  if (length <= COPIED_LENGTH_MAX && (bytes[begin] as number) <= NINE) return cut(begin, at);
   let hash = length;
   for (let index = begin; index < at; index++)
     hash = Math.imul(hash, 31) + (bytes[index] as number);
@@ -199,9 +250,19 @@ function readText(): string {
     while (index < length && text.charCodeAt(index) === bytes[begin + index]) index++;
     if (index === length) return text;
   }
-  const made = bytes.toString('latin1', begin, at);
+  const made = length <= COPIED_LENGTH_MAX ? cut(begin, at) : latin1Slice.call(bytes, begin, at);
   shared[place] = made;
   return made;
+}
+
+/** A short text. It costs a call of V8 to make one of bytes, and a few nanoseconds of a string. */
+function cut(begin: number, end: number): string {
+  if (end > sheetEnd) {
+    sheetBegin = begin;
+    sheetEnd = Math.max(end, Math.min(begin + SHEET_BYTES, notesEnd));
+    sheet = latin1Slice.call(bytes, sheetBegin, sheetEnd);
+  }
+  return sheet.substring(begin - sheetBegin, end - sheetBegin);
 }
 
 /** Makes a property as `JSON.parse` does, whatever the object inherits. */

@@ -15,6 +15,7 @@ export function plainValues(seed) {
   ];
   const letters = [
     'abcdefghij',
+    '0123456789.-',
     'äöü',
     'Жи',
     '価格',
@@ -26,7 +27,9 @@ export function plainValues(seed) {
   ];
   const text = () => {
     const alphabet = pick(letters);
-    return Array.from({ length: pick([0, 1, 5, 9, 30, 60, 300]) }, () => pick(alphabet)).join('');
+    return Array.from({ length: pick([0, 1, 5, 9, 12, 13, 24, 30, 60, 300]) }, () =>
+      pick(alphabet),
+    ).join('');
   };
   const keys = [
     'id',

@@ -3,7 +3,8 @@
 use super::Token;
 use super::shapes::{ROOT, ShapeTree};
 use super::text::{plain_prefix, read_escaped};
-use encoding_rs::mem::is_utf16_latin1;
+use encoding_rs::mem::{convert_utf8_to_latin1_lossy, convert_utf8_to_utf16};
+use encoding_rs::mem::{is_utf8_latin1, is_utf16_latin1};
 
 /// Nested deeper than this, a text is not taken apart.
 const DEPTH_MAX: usize = 64;
@@ -20,8 +21,11 @@ const POWERS: [f64; 23] = [
 /// With more objects without a shape than that all of a message is left to `JSON.parse`.
 const JSON_OBJECTS_MAX: usize = 4;
 
-/// Of a message with more strings than that, the numbers decide how it is read.
-const STRINGS_MAX: usize = 12;
+/// Up to so many letters a string is short.
+const SHORT_LETTERS_MAX: usize = 12;
+
+/// Of a message with more strings that are not short, the rest decides how it is read.
+const LONG_STRINGS_MAX: usize = 12;
 
 /// The same of whole numbers.
 const INTEGERS_MAX: usize = 64;
@@ -29,7 +33,8 @@ const INTEGERS_MAX: usize = 64;
 /// What a message consists of, keys apart.
 #[derive(Debug, Default)]
 pub(super) struct Makeup {
-    strings: usize,
+    short_strings: usize,
+    long_strings: usize,
     integers: usize,
     doubles: usize,
     /// Of objects that were noted as JSON.
@@ -37,18 +42,14 @@ pub(super) struct Makeup {
 }
 
 impl Makeup {
-    /// Whether `JSON.parse` takes longer for it than its notes do. It makes a string in a third of
-    /// the time that JavaScript needs for one by itself, and a number with a fraction in several
-    /// times of what reading it from a note takes. Of a text of `json_bytes` most must have become notes.
+    /// Whether `JSON.parse` takes longer for it than its notes do. It looks for each short string in a
+    /// table, and takes several times as long as its note for that and for a number with a fraction.
+    /// A longer string it makes in half the time that JavaScript needs for one by itself. Of a text of
+    /// `json_bytes` most must have become notes.
     pub fn suits_notes(&self, json_bytes: usize) -> bool {
-        let &Makeup {
-            strings,
-            integers,
-            doubles,
-            ..
-        } = self;
-        (strings <= STRINGS_MAX || 4 * doubles >= 3 * strings)
-            && integers <= INTEGERS_MAX + 4 * doubles
+        let quick = self.short_strings + self.doubles;
+        self.long_strings <= LONG_STRINGS_MAX + quick
+            && self.integers <= INTEGERS_MAX + 4 * quick
             && 2 * self.json_bytes <= json_bytes
     }
 }
@@ -249,23 +250,37 @@ impl<'a> Scan<'a, '_> {
     }
 
     fn string(&mut self) -> Option<()> {
-        self.makeup.strings += 1;
         let begin = self.at + 1;
         let (length, is_ascii) = plain_prefix(&self.json[begin..]);
         let end = begin + length;
-        if is_ascii && *self.json.get(end)? == b'"' {
+        if *self.json.get(end)? == b'"' {
             self.at = end + 1;
-            self.ascii(&self.json[begin..end]);
+            let text = &self.json[begin..end];
+            if is_ascii {
+                self.ascii(text);
+            } else {
+                self.letters(text);
+            }
             return Some(());
         }
+        self.makeup.long_strings += 1;
         self.units.clear();
         self.at = begin + read_escaped(&self.json[begin..], self.units)?;
-        self.noted_units();
+        if is_utf16_latin1(self.units) {
+            self.counted(Token::Latin1, self.units.len());
+            self.notes.extend(self.units.iter().map(|unit| *unit as u8));
+        } else {
+            self.noted_units();
+        }
         Some(())
     }
 
     /// Notes a string that needs no escapes.
     fn ascii(&mut self, text: &[u8]) {
+        match text.len() {
+            ..=SHORT_LETTERS_MAX => self.makeup.short_strings += 1,
+            _ => self.makeup.long_strings += 1,
+        }
         match u8::try_from(text.len()) {
             Ok(length) => self.notes.extend_from_slice(&[Token::Text as u8, length]),
             Err(_) => self.counted(Token::Ascii, text.len()),
@@ -273,15 +288,34 @@ impl<'a> Scan<'a, '_> {
         self.notes.extend_from_slice(text);
     }
 
+    /// Notes a string without escapes that is not ASCII.
+    fn letters(&mut self, text: &[u8]) {
+        self.makeup.long_strings += 1;
+        if is_utf8_latin1(text) {
+            let place = self.begin_counted(Token::Latin1);
+            let begin = self.notes.len();
+            // It gets shorter.
+            self.notes.resize(begin + text.len(), 0);
+            let count = convert_utf8_to_latin1_lossy(text, &mut self.notes[begin..]);
+            self.notes.truncate(begin + count);
+            self.set_count(place, count as u32);
+        } else {
+            // One more than there can be is what the conversion asks for.
+            self.units.resize(text.len() + 1, 0);
+            let count = convert_utf8_to_utf16(text, self.units);
+            self.units.truncate(count);
+            self.noted_units();
+        }
+    }
+
     /// Notes the string in `units`.
     fn noted_units(&mut self) {
-        if is_utf16_latin1(self.units) {
-            self.counted(Token::Latin1, self.units.len());
-            self.notes.extend(self.units.iter().map(|unit| *unit as u8));
-        } else {
-            self.counted(Token::Units, self.units.len());
-            self.notes
-                .extend(self.units.iter().flat_map(|unit| unit.to_le_bytes()));
+        self.counted(Token::Units, self.units.len());
+        let begin = self.notes.len();
+        self.notes.resize(begin + 2 * self.units.len(), 0);
+        let places = self.notes[begin..].chunks_exact_mut(2);
+        for (place, unit) in places.zip(self.units.iter()) {
+            place.copy_from_slice(&unit.to_le_bytes());
         }
     }
 

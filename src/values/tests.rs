@@ -240,9 +240,13 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
         )
     };
     let cases = [
-        (list("\"text\"", 12), true),
-        (list("\"text\"", 13), false),
-        (list("\"text\",0.5", 13), true),
+        (list("\"twelve chars\"", 100_000), true),
+        (list("\"more than that\"", 12), true),
+        (list("\"more than that\"", 13), false),
+        (list("\"größer\"", 13), false),
+        (list("\"\\n\"", 13), false),
+        (list("\"more than that\",0.5", 100_000), true),
+        (list("\"more than that\",\"text\"", 100_000), true),
         (list("1", 64), true),
         (list("1", 65), false),
         (list("1,1,1,0.5", 100_000), true),
@@ -256,7 +260,7 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
 
 #[test]
 fn after_a_few_of_a_kind_the_next_ones_are_not_looked_at() {
-    let texts = format!("[{}]", vec!["\"text\""; 20].join(","));
+    let texts = format!("[{}]", vec!["\"more than a few letters\""; 20].join(","));
     let mut scanner = Scanner::default();
     let mut is_scanned = |json: &str| {
         let mut notes = Vec::new();
