@@ -415,22 +415,32 @@ function writeJson(json: string): void {
 
 function writeObject(object: object): void {
   if (++depth > DEPTH_MAX) throw LEFT_TO_V8;
+  if (Array.isArray(object)) writeArray(object);
+  else writeOther(object);
+  depth--;
+}
+
+/** Apart from other objects, because V8 is quicker where it sees few kinds of them. */
+function writeArray(array: unknown[] & { toJSON?: unknown }): void {
+  if (array.toJSON !== undefined) throw LEFT_TO_V8;
+  const { length } = array;
+  // That of a proxy may be anything.
+  if (length >>> 0 !== length) throw LEFT_TO_V8;
+  bytes[at] = Token.Array;
+  view.setUint32(at + 1, length, true);
+  at += 5;
+  for (let index = 0; index < length; index++) {
+    const value: unknown = array[index];
+    if (typeof value === 'function') checkIsLeftOut(value);
+    writeValue(value);
+  }
+}
+
+function writeOther(object: object): void {
   // An inherited one counts too.
   const { toJSON } = object as { toJSON?: unknown };
   if (toJSON !== undefined) {
     writeDate(object, toJSON);
-  } else if (Array.isArray(object)) {
-    const { length } = object;
-    // That of a proxy may be anything.
-    if (length >>> 0 !== length) throw LEFT_TO_V8;
-    bytes[at] = Token.Array;
-    view.setUint32(at + 1, length, true);
-    at += 5;
-    for (let index = 0; index < length; index++) {
-      const value: unknown = object[index];
-      if (typeof value === 'function') checkIsLeftOut(value);
-      writeValue(value);
-    }
   } else if (Object.getPrototypeOf(object) === Object.prototype) {
     // A boxed primitive that was given this prototype is taken for a plain object.
     writeProperties(object as Record<string, unknown>, areKeysOwn);
@@ -438,7 +448,6 @@ function writeObject(object: object): void {
     if (isSpecial(object)) throw LEFT_TO_V8;
     writeProperties(object as Record<string, unknown>, false);
   }
-  depth--;
 }
 
 const { toJSON: dateToJSON, toISOString: dateToISOString } = Date.prototype;
