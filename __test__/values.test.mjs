@@ -114,6 +114,99 @@ test('a toJSON is not run for what is left to JSON.stringify', () => {
   assert.equal(runs, 0);
 });
 
+/** Has the texts of the next message noted together, if they are not so few that it does not pay. */
+function prepareLetters() {
+  // After letters that are not ASCII a few messages are noted text by text.
+  for (let rest = 32; rest > 0; rest--) printed({ text: 'x'.repeat(1_000) });
+}
+
+/** How many bytes the notes of a message take. */
+function notesLength(message) {
+  const buffer = ValueBuffer.take();
+  buffer.add(message, MAX);
+  const { length } = buffer;
+  buffer.release();
+  return length;
+}
+
+test('texts that are noted together become what JSON.stringify makes of them', () => {
+  const ascii = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code)).join('');
+  prepareLetters();
+  for (let length = 0; length <= 300; length++) {
+    const text = ascii.repeat(3).slice(length % 128, (length % 128) + length);
+    const message = {
+      id: 'x'.repeat(100),
+      text,
+      list: [text, '', text.slice(1), { text, '"': text, [`key ${text}`]: [0.5, text] }],
+      last: 'y',
+    };
+    assert.equal(printed(message), JSON.stringify(message));
+  }
+  // With a token of three bytes for each, and of five for where the letters are.
+  assert.equal(notesLength({ id: 'x'.repeat(100), kind: 'y' }), 1 + 5 + 3 + 2 * 3 + 101);
+});
+
+test('a text of any length has its place among those that are noted together', () => {
+  for (const length of [8_000, 65_535, 65_536, 1_000_000]) {
+    prepareLetters();
+    const message = { before: 'a"b', text: 'z\n'.repeat(length).slice(-length), after: 'c' };
+    assert.equal(printed(message), JSON.stringify(message));
+  }
+});
+
+test('a text with other letters than ASCII has all of them noted by themselves', () => {
+  const others = ['é', '価', '📈', '\ud800', '\udc00', '\u0080', '\uffff'];
+  for (const other of others) {
+    for (const text of [other, `a${other}`, `${other}${'b'.repeat(300)}`]) {
+      prepareLetters();
+      const message = { id: 'x'.repeat(100), text, list: [text, { [text]: 1.5 }], last: 'y' };
+      const alone = notesLength({ id: 'x'.repeat(100), kind: 'y' });
+      assert.equal(alone, 1 + 5 + 3 + 2 * 3 + 101);
+      assert.equal(printed(message), JSON.stringify(message));
+      // And those of the next messages too.
+      assert.equal(notesLength({ id: 'x'.repeat(40), kind: 'y' }), 1 + 3 + 42 + 3);
+      assert.equal(printed(message), JSON.stringify(message));
+    }
+  }
+  // Together they would be one letter.
+  prepareLetters();
+  const halves = { id: 'x'.repeat(100), list: ['\ud83d', '\udcc8'] };
+  assert.equal(printed(halves), JSON.stringify(halves));
+});
+
+test('a message that is too long with its letters is left to JSON.stringify', () => {
+  const message = { id: 'x'.repeat(5_000) };
+  prepareLetters();
+  const bytes = 6 * notesLength(message) + '"id":,'.length;
+  for (const [max, isNoted] of [
+    [bytes, true],
+    [bytes - 1, false],
+  ]) {
+    const buffer = ValueBuffer.take();
+    assert.equal(buffer.add(message, max), isNoted);
+    assert.equal(buffer.length > 0, isNoted);
+    buffer.release();
+  }
+});
+
+test('a getter that writes another message while texts are noted together', () => {
+  for (const other of ['plain', 'größer', 'l'.repeat(500)]) {
+    prepareLetters();
+    const inner = [];
+    const message = {
+      id: 'x'.repeat(200),
+      get now() {
+        inner.push(printed({ other }));
+        return 'here';
+      },
+      last: 'ö',
+    };
+    assert.equal(printed(message), undefined);
+    assert.deepEqual(inner, [JSON.stringify({ other })]);
+    assert.equal(printed({ id: 'y'.repeat(200) }), JSON.stringify({ id: 'y'.repeat(200) }));
+  }
+});
+
 test('a getter that writes another message in the middle of an object without a shape', () => {
   const inner = [];
   const value = {
@@ -137,11 +230,11 @@ test('after a few messages that are better left to JSON.stringify the next ones 
   const { chooseNotes, observe } = load(path);
   const texts = () => {
     assert.equal(chooseNotes(), true);
-    observe(100, 0);
+    observe({ texts: 100, slowTexts: 100, doubles: 0 });
   };
   const numbers = () => {
     assert.equal(chooseNotes(), true);
-    observe(0, 100);
+    observe({ texts: 0, slowTexts: 0, doubles: 100 });
   };
   for (const one of [texts, texts, texts, numbers, texts, texts, texts, texts]) one();
   for (let round = 0; round < 2; round++) {

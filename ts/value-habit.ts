@@ -1,8 +1,13 @@
+const V8_VERSION = Number.parseInt(process.versions.v8, 10);
+
 /**
  * Whether `JSON.stringify` is as quick with anything but numbers as V8 made it in its version 14, which
  * Node.js has since its version 25.
  */
-const IS_STRINGIFY_QUICK = Number.parseInt(process.versions.v8, 10) >= 14;
+const IS_STRINGIFY_QUICK = V8_VERSION >= 14;
+
+/** Whether it takes as long for strings as in the version 11 of V8, which Node.js had in its version 20. */
+const ARE_STRINGS_SLOW = V8_VERSION < 12;
 
 // The same numbers, for the way in, are in `Habit` of `src/values/mod.rs`.
 /** So many messages in a row that were better left to `JSON.stringify`: then the next ones are. */
@@ -24,11 +29,22 @@ export function chooseNotes(): boolean {
   return false;
 }
 
-/** Notes were taken of a message with so many strings and numbers with a fraction. */
-export function observe(texts: number, doubles: number): void {
+/** What a message consists of whose notes were taken. */
+export interface Makeup {
+  /** Strings, and keys that were noted with their object. */
+  texts: number;
+  /** Those of them that were not plain ASCII, and these keys. */
+  slowTexts: number;
+  /** Numbers with a fraction. */
+  doubles: number;
+}
+
+/** Notes were taken of a message. */
+export function observe({ texts, slowTexts, doubles }: Makeup): void {
+  const quicker = ARE_STRINGS_SLOW ? slowTexts : texts;
   const isSuited = IS_STRINGIFY_QUICK
     ? doubles >= 32 && doubles >= 8 * texts
-    : texts <= 8 || 4 * doubles >= 3 * texts;
+    : quicker <= 8 || 4 * doubles >= 3 * quicker;
   if (isSuited) {
     unsuited = 0;
   } else if (++unsuited >= UNSUITED) {

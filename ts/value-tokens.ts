@@ -15,4 +15,6 @@ export enum Token {
   Extended,
   Message,
   Marked,
+  Apart,
+  Letters,
 }

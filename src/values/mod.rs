@@ -6,8 +6,9 @@
 //! `JSON.stringify` would have made, byte for byte; nobody outside sees the notes.
 //!
 //! ```text
-//! notes       ((Message | Marked) value)*
-//!                                   a marked one asks for an acknowledgement
+//! notes       ((Message | Marked) (value | Apart u32 value letters))*
+//!                                   a marked one asks for an acknowledgement. The letters of the
+//!                                   texts may be apart, behind so many bytes; only JavaScript does that
 //! value       Null | True | False
 //!             Integer i32
 //!             Double f64
@@ -15,13 +16,14 @@
 //!             Units u32 u16*            any string, as UTF-16
 //!             Ascii u32 bytes           ASCII that needs no escape
 //!             Latin1 u32 bytes          any string without letters above U+00FF
+//!             Letters u16               ASCII, the next so many of the letters that are apart
 //!             Json u32 bytes            any value, as a JSON text
 //!             Array u32 value*
 //!             Object u16 value*         the number of its shape, counted from 0
 //!             Extended u16 value* u32 (key value)*
 //!                                       an object with further keys behind those of its shape; only
 //!                                       JavaScript makes one
-//! key         Text u8 bytes | Units u32 u16*
+//! key         Text u8 bytes | Units u32 u16* | Letters u16
 //!
 //! shapes      (u16 (u8 bytes)*)*        the keys of one after the other, each as `"name":`
 //! ```
@@ -62,10 +64,12 @@ enum Token {
     Extended,
     Message,
     Marked,
+    Apart,
+    Letters,
 }
 
 impl Token {
-    const ALL: [Token; 15] = [
+    const ALL: [Token; 17] = [
         Token::Null,
         Token::True,
         Token::False,
@@ -81,6 +85,8 @@ impl Token {
         Token::Extended,
         Token::Message,
         Token::Marked,
+        Token::Apart,
+        Token::Letters,
     ];
 }
 

@@ -5,7 +5,7 @@ use std::mem;
 use super::Token;
 use super::notes::{Malformed, Notes};
 use super::number::NumberPrinter;
-use super::text::print_units;
+use super::text::{plain_prefix, print_units};
 
 /// What stands around the JSON texts of messages.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,6 +52,7 @@ fn print_each(
     text.reserve(2 * notes.len());
     let mut printer = Printer {
         notes: Notes(notes),
+        letters: Notes(&[]),
         shapes: Shapes::of(shapes)?,
         text,
         outer: Vec::new(),
@@ -65,7 +66,10 @@ fn print_each(
             _ => return Err(Malformed),
         };
         printer.text.extend_from_slice(around.before);
-        printer.message()?;
+        match printer.notes.0.first() {
+            Some(&APART) => printer.message_apart()?,
+            _ => printer.message()?,
+        }
         if is_marked {
             printer.text.extend_from_slice(around.mark);
         }
@@ -73,6 +77,8 @@ fn print_each(
     }
     Ok(())
 }
+
+const APART: u8 = Token::Apart as u8;
 
 /// Keys in the form in which they are printed.
 struct Shapes<'a> {
@@ -127,6 +133,8 @@ enum Open {
 
 struct Printer<'a, 't> {
     notes: Notes<'a>,
+    /// Those that are apart.
+    letters: Notes<'a>,
     shapes: Shapes<'a>,
     text: &'t mut Vec<u8>,
     /// What is around that which is being printed.
@@ -137,6 +145,20 @@ struct Printer<'a, 't> {
 }
 
 impl Printer<'_, '_> {
+    /// Prints a message whose letters are behind its value.
+    fn message_apart(&mut self) -> Result<(), Malformed> {
+        self.notes.token()?;
+        let count = self.notes.u32()?;
+        let value = self.notes.take(count as usize)?;
+        self.letters = mem::replace(&mut self.notes, Notes(value));
+        self.message()?;
+        if !self.notes.0.is_empty() {
+            return Err(Malformed);
+        }
+        self.notes = mem::replace(&mut self.letters, Notes(&[]));
+        Ok(())
+    }
+
     fn message(&mut self) -> Result<(), Malformed> {
         let mut open = Open::Message;
         // Whether nothing was printed yet of what is open.
@@ -236,10 +258,17 @@ impl Printer<'_, '_> {
             Token::Ascii => self.notes.long()?,
             Token::Latin1 => {
                 let letters = self.notes.long()?;
-                self.units.clear();
-                self.units.extend(letters.iter().copied().map(u16::from));
-                print_units(&self.units, self.text);
+                self.latin1(letters);
                 return Ok(());
+            }
+            Token::Letters => {
+                let count = self.notes.u16()?;
+                let letters = self.letters.take(count.into())?;
+                if plain_prefix(letters) != (letters.len(), true) {
+                    self.latin1(letters);
+                    return Ok(());
+                }
+                letters
             }
             Token::Units => {
                 let count = self.notes.u32()? as usize;
@@ -257,5 +286,11 @@ impl Printer<'_, '_> {
         self.text.extend_from_slice(plain);
         self.text.push(b'"');
         Ok(())
+    }
+
+    fn latin1(&mut self, letters: &[u8]) {
+        self.units.clear();
+        self.units.extend(letters.iter().copied().map(u16::from));
+        print_units(&self.units, self.text);
     }
 }

@@ -21,8 +21,8 @@ const POWERS: [f64; 23] = [
 /// With more objects without a shape than that all of a message is left to `JSON.parse`.
 const JSON_OBJECTS_MAX: usize = 4;
 
-/// Up to so many letters a string is short.
-const SHORT_LETTERS_MAX: usize = 12;
+/// Up to so many letters `JSON.parse` looks for a string in a table (V8, `kMaxInternalizedStringValueLength`).
+const SHORT_LETTERS_MAX: usize = 10;
 
 /// Of a message with more strings that are not short, the rest decides how it is read.
 const LONG_STRINGS_MAX: usize = 12;

@@ -240,13 +240,13 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
         )
     };
     let cases = [
-        (list("\"twelve chars\"", 100_000), true),
-        (list("\"more than that\"", 12), true),
-        (list("\"more than that\"", 13), false),
+        (list("\"ten chars!\"", 100_000), true),
+        (list("\"of ten more\"", 12), true),
+        (list("\"of ten more\"", 13), false),
         (list("\"größer\"", 13), false),
         (list("\"\\n\"", 13), false),
-        (list("\"more than that\",0.5", 100_000), true),
-        (list("\"more than that\",\"text\"", 100_000), true),
+        (list("\"of ten more\",0.5", 100_000), true),
+        (list("\"of ten more\",\"text\"", 100_000), true),
         (list("1", 64), true),
         (list("1", 65), false),
         (list("1,1,1,0.5", 100_000), true),
@@ -289,7 +289,10 @@ fn after_a_few_of_a_kind_the_next_ones_are_not_looked_at() {
 
 #[test]
 fn notes_without_meaning_are_refused() {
-    let cases: [&[u8]; 9] = [
+    const APART: u8 = Token::Apart as u8;
+    const LETTERS: u8 = Token::Letters as u8;
+    const NULL: u8 = Token::Null as u8;
+    let cases: [&[u8]; 13] = [
         &[Token::Null as u8],
         &[Token::Message as u8],
         &[Token::Message as u8, 200],
@@ -299,6 +302,11 @@ fn notes_without_meaning_are_refused() {
         &[Token::Message as u8, Token::Object as u8, 0, 0],
         &[Token::Message as u8, Token::Units as u8, 255, 255, 255, 255],
         &[Token::Message as u8, Token::Extended as u8, 0, 0],
+        // Letters that are nowhere, too few of them, and a value that is shorter or longer than it says.
+        &[Token::Message as u8, LETTERS, 1, 0],
+        &[Token::Message as u8, APART, 3, 0, 0, 0, LETTERS, 2, 0, b'a'],
+        &[Token::Message as u8, APART, 2, 0, 0, 0, NULL, NULL],
+        &[Token::Message as u8, APART, 2, 0, 0, 0, NULL],
     ];
     for notes in cases {
         assert_eq!(
@@ -310,6 +318,22 @@ fn notes_without_meaning_are_refused() {
         print(&[], &[1, 0, 9], Around::default(), &mut Vec::new()),
         Err(Malformed)
     );
+}
+
+#[test]
+fn letters_that_are_apart_are_printed_where_their_texts_are() {
+    let mut notes = Vec::new();
+    for head in [Token::Message, Token::Marked] {
+        notes.extend_from_slice(&[head as u8, Token::Apart as u8, 12, 0, 0, 0]);
+        notes.extend_from_slice(&[Token::Array as u8, 3, 0, 0, 0]);
+        notes.extend_from_slice(&[Token::Letters as u8, 3, 0, Token::Null as u8]);
+        notes.extend_from_slice(&[Token::Letters as u8, 2, 0]);
+        notes.extend_from_slice(b"a\"b\x7f\n");
+        notes.extend_from_slice(&[Token::Message as u8, Token::Text as u8, 1, b'x']);
+    }
+    let (text, _) = print_apart(&notes, &[]).unwrap();
+    let one = "[\"a\\\"b\",null,\"\x7f\\n\"]\"x\"";
+    assert_eq!(String::from_utf8(text).unwrap(), one.repeat(2));
 }
 
 #[test]
