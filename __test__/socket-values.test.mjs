@@ -242,6 +242,38 @@ test('a table of shapes that is full is begun anew in the middle of a connection
   assert.equal(wrong, 0);
 });
 
+test('objects of few keys that are data arrive as JSON.parse would make them', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  const messages = [];
+  server.setMessageHandler((message) => void messages.push(message));
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  // Prices and numbers as keys, known ones before them, and the same ones again.
+  const map = (n, count) => ({
+    ...(n % 3 === 0 && { id: n }),
+    ...Object.fromEntries(
+      Array.from({ length: count }, (_, k) => [`${n % 7 === 0 ? k : n + k / 100}`, k]),
+    ),
+    [`größe ${n}`]: { [`${n}.x`]: 1 },
+  });
+  const sent = Array.from({ length: 2_000 }, (_, n) => ({
+    n,
+    map: map(n, n % 25),
+    list: [map(-n, 2)],
+  }));
+  await Promise.all(sent.map((message) => client.send(message)));
+  await until(() => messages.length === sent.length, 'all messages');
+  const expected = sent.map((message) => JSON.parse(JSON.stringify(message)));
+  assert.deepStrictEqual(messages, expected);
+  // The order of keys is not a part of equality.
+  assert.deepEqual(JSON.stringify(messages), JSON.stringify(expected));
+  const [{ map: last }] = messages.slice(-1);
+  assert.equal(Object.getPrototypeOf(last), Object.prototype);
+  last['a new one'] = 1;
+  delete last['a new one'];
+  assert.deepStrictEqual(last, expected.at(-1).map);
+});
+
 test('objects of more kinds than get a function of their own arrive all the same', async (t) => {
   const path = folder(t);
   const { server } = await listen(t, { socketPath: path('ipc.sock') });

@@ -174,6 +174,8 @@ function read(): unknown {
       const shape = shapes[readCount16()] as Shape;
       return shape.make === undefined ? readObject(shape) : shape.make();
     }
+    case Token.Extended:
+      return readExtended(shapes[readCount16()] as Shape);
     case Token.Array:
       return readArray(readCount());
     case Token.Null:
@@ -285,6 +287,17 @@ function readObject(shape: Shape): Record<string, unknown> {
   const object: Record<string, unknown> = {};
   for (const key of shape.keys) set(object, key, read());
   return object;
+}
+
+/**
+ * An object with keys that may never come again. V8 keeps one without a prototype as a table from the
+ * beginning. Any other it gives a kind of its own for each new key, which takes several times as long.
+ */
+function readExtended(shape: Shape): object {
+  const object: Record<string, unknown> & { __proto__: null } = { __proto__: null };
+  for (const key of shape.keys) object[key] = read();
+  for (let left = readCount(); left > 0; left--) object[read() as string] = read();
+  return Object.setPrototypeOf(object, Object.prototype);
 }
 
 /**

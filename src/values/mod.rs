@@ -23,7 +23,7 @@
 //!             Extended u16 value* u32 (key value)*
 //!                                       an object with further keys behind those of its shape; only
 //!                                       JavaScript makes one
-//! key         Text u8 bytes | Units u32 u16* | Letters u16
+//! key         any of the strings
 //!
 //! shapes      (u16 (u8 bytes)*)*        the keys of one after the other, each as `"name":`
 //! ```

@@ -18,7 +18,10 @@ const POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
-/// With more objects without a shape than that all of a message is left to `JSON.parse`.
+/// An object with more keys that no shape has is left to `JSON.parse`, which is slow with few.
+const FURTHER_KEYS_MAX: u32 = 20;
+
+/// With more such objects than that all of a message is.
 const JSON_OBJECTS_MAX: usize = 4;
 
 /// Up to so many letters `JSON.parse` looks for a string in a table (V8, `kMaxInternalizedStringValueLength`).
@@ -37,17 +40,19 @@ pub(super) struct Makeup {
     long_strings: usize,
     integers: usize,
     doubles: usize,
+    /// Keys that no shape has.
+    further_keys: usize,
     /// Of objects that were noted as JSON.
     json_bytes: usize,
 }
 
 impl Makeup {
     /// Whether `JSON.parse` takes longer for it than its notes do. It looks for each short string in a
-    /// table, and takes several times as long as its note for that and for a number with a fraction.
-    /// A longer string it makes in half the time that JavaScript needs for one by itself. Of a text of
-    /// `json_bytes` most must have become notes.
+    /// table, and takes several times as long as its note for that, for a number with a fraction, and
+    /// for a key that it has not seen there. A longer string it makes in half the time that JavaScript
+    /// needs for one by itself. Of a text of `json_bytes` most must have become notes.
     pub fn suits_notes(&self, json_bytes: usize) -> bool {
-        let quick = self.short_strings + self.doubles;
+        let quick = self.short_strings + self.doubles + self.further_keys;
         self.long_strings <= LONG_STRINGS_MAX + quick
             && self.integers <= INTEGERS_MAX + 4 * quick
             && 2 * self.json_bytes <= json_bytes
@@ -158,8 +163,15 @@ impl<'a> Scan<'a, '_> {
 
     /// Appends a token with a count that is known later; returns where the count is.
     fn begin_counted(&mut self, token: Token) -> usize {
-        self.counted(token, 0);
-        self.notes.len() - 4
+        self.notes.push(token as u8);
+        self.begin_count()
+    }
+
+    /// The same without a token.
+    fn begin_count(&mut self) -> usize {
+        let place = self.notes.len();
+        self.notes.extend_from_slice(&[0; 4]);
+        place
     }
 
     fn set_count(&mut self, place: usize, count: u32) {
@@ -192,18 +204,26 @@ impl<'a> Scan<'a, '_> {
         let json_begin = self.at - 1;
         let begin = self.notes.len();
         self.notes.extend_from_slice(&[Token::Object as u8, 0, 0]);
-        // `None` once there is a key that no shape is to have.
-        let mut shape = Some(ROOT);
+        let mut shape = ROOT;
+        // Once there is a key that no shape is to have: how many there are, and where that is noted.
+        let mut further: Option<(u32, usize)> = None;
         if self.next()? != b'}' {
             loop {
-                let known = shape.and_then(|shape| self.known_key(shape));
-                shape = match known {
-                    Some(child) => Some(child),
-                    None => {
-                        let key = self.key()?;
-                        shape.and_then(|shape| self.shapes.child(shape, key))
-                    }
+                let known = match further {
+                    None => self.shape_with_key(shape)?,
+                    Some(_) => Err(self.key()?),
                 };
+                match known {
+                    Ok(child) => shape = child,
+                    Err(key) => {
+                        let (count, place) = match further {
+                            Some(before) => before,
+                            None => (0, self.begin_count()),
+                        };
+                        further = Some((count + 1, place));
+                        self.text(key);
+                    }
+                }
                 self.value()?;
                 match self.next()? {
                     b',' => self.at += 1,
@@ -213,14 +233,27 @@ impl<'a> Scan<'a, '_> {
             }
         }
         self.at += 1;
-        match shape {
-            Some(shape) => {
-                let number = self.shapes.number(shape);
-                self.notes[begin + 1..begin + 3].copy_from_slice(&number.to_le_bytes());
+        if let Some((count, place)) = further {
+            if count > FURTHER_KEYS_MAX {
+                return self.json_since(json_begin, begin);
             }
-            None => self.json_since(json_begin, begin)?,
+            self.makeup.further_keys += count as usize;
+            self.notes[begin] = Token::Extended as u8;
+            self.set_count(place, count);
         }
+        let number = self.shapes.number(shape);
+        self.notes[begin + 1..begin + 3].copy_from_slice(&number.to_le_bytes());
         Some(())
+    }
+
+    /// Takes the next key and its colon: the shape that has it behind the keys of `shape`, or the key if
+    /// there is to be none.
+    fn shape_with_key(&mut self, shape: u16) -> Option<Result<u16, &'a [u8]>> {
+        if let Some(child) = self.known_key(shape) {
+            return Some(Ok(child));
+        }
+        let key = self.key()?;
+        Some(self.shapes.child(shape, key).ok_or(key))
     }
 
     /// Notes an object as it stands in the text, in the place of what was noted of it. `None`: many
@@ -261,9 +294,10 @@ impl<'a> Scan<'a, '_> {
             } else {
                 self.letters(text);
             }
+            self.count_string(is_ascii && length <= SHORT_LETTERS_MAX);
             return Some(());
         }
-        self.makeup.long_strings += 1;
+        self.count_string(false);
         self.units.clear();
         self.at = begin + read_escaped(&self.json[begin..], self.units)?;
         if is_utf16_latin1(self.units) {
@@ -275,12 +309,21 @@ impl<'a> Scan<'a, '_> {
         Some(())
     }
 
-    /// Notes a string that needs no escapes.
-    fn ascii(&mut self, text: &[u8]) {
-        match text.len() {
-            ..=SHORT_LETTERS_MAX => self.makeup.short_strings += 1,
-            _ => self.makeup.long_strings += 1,
+    fn count_string(&mut self, is_short: bool) {
+        self.makeup.short_strings += usize::from(is_short);
+        self.makeup.long_strings += usize::from(!is_short);
+    }
+
+    /// Notes a text that needs no escapes.
+    fn text(&mut self, text: &[u8]) {
+        match text.is_ascii() {
+            true => self.ascii(text),
+            false => self.letters(text),
         }
+    }
+
+    /// Notes one in ASCII.
+    fn ascii(&mut self, text: &[u8]) {
         match u8::try_from(text.len()) {
             Ok(length) => self.notes.extend_from_slice(&[Token::Text as u8, length]),
             Err(_) => self.counted(Token::Ascii, text.len()),
@@ -288,9 +331,8 @@ impl<'a> Scan<'a, '_> {
         self.notes.extend_from_slice(text);
     }
 
-    /// Notes a string without escapes that is not ASCII.
+    /// Notes one with other letters.
     fn letters(&mut self, text: &[u8]) {
-        self.makeup.long_strings += 1;
         if is_utf8_latin1(text) {
             let place = self.begin_counted(Token::Latin1);
             let begin = self.notes.len();

@@ -188,24 +188,47 @@ fn keys_that_come_again_fill_the_table_and_it_is_begun_anew() {
     );
 }
 
+/// `count` keys that no shape has, each with a value.
+fn further_keys(count: usize) -> String {
+    let key = |number| format!("\"{}{number}\":null", "k".repeat(101));
+    (0..count).map(key).collect::<Vec<_>>().join(",")
+}
+
 #[test]
-fn an_object_without_a_shape_is_noted_as_it_stands() {
-    let long = "k".repeat(101);
-    // Or most of the text would be JSON in the notes too, and then it may as well all be.
-    let rest = "x".repeat(300);
+fn further_keys_of_an_object_are_noted_with_their_values() {
     let cases = [
+        format!("{{{}}}", further_keys(1)),
+        format!("{{\"a\":1.5,\"b\":null,{}}}", further_keys(20)),
+        // What has a shape otherwise does not behind one that has none.
+        format!("{{{},\"a\":[{{\"a\":1}}],\"b\":2}}", further_keys(2)),
+        format!(
+            "[{{\"{}é\":{{}}}},{{\"{}価\":[]}}]",
+            "k".repeat(200),
+            "k".repeat(300)
+        ),
+        format!("{{\"{}\":1}}", "k".repeat(300)),
+        format!("{{{0},\"a\":{{{0},\"a\":{{{0}}}}}}}", further_keys(3)),
+    ];
+    for json in cases {
+        assert_eq!(round_trip(&json), (json.clone(), true), "{json}");
+    }
+}
+
+#[test]
+fn an_object_of_many_further_keys_is_noted_as_it_stands() {
+    let many = further_keys(21);
+    // Or most of the text would be JSON in the notes too, and then it may as well all be.
+    let rest = "x".repeat(3_000);
+    let cases = [
+        (format!("[\"{rest}\",{{{many}}},{{ \"a\" : 2 }}]"), true),
         (
-            format!("[\"{rest}\",{{\"{long}\":1}},{{ \"a\" : 2 }}]"),
+            format!("{{\"a\":{{\"é\":1,{many}}},\"b\":\"{rest}\"}}"),
             true,
         ),
-        (
-            format!("{{\"a\":{{\"{long}é\":null}},\"b\":\"{rest}\"}}"),
-            true,
-        ),
-        (format!("[{{\"{long}\":1}},[2]]"), false),
+        (format!("[{{{many}}},[2]]"), false),
         // One in another.
         (
-            format!("{{\"b\":[{{\"{long}\":2}}],\"{long}\":{{}}}}"),
+            format!("{{\"b\":[{{{many}}}],\"c\":\"{rest}\",{many}}}"),
             false,
         ),
     ];
@@ -219,23 +242,26 @@ fn an_object_without_a_shape_is_noted_as_it_stands() {
 /// Whoever visits a value again because of a key visits nested ones again at every level.
 #[test]
 fn nested_objects_without_shapes_take_linear_time() {
-    let long = "k".repeat(101);
-    let mut json = "1".to_owned();
-    for _ in 0..60 {
-        json = format!("{{\"a\":{json},\"{long}\":1}}");
+    for (keys, is_scanned) in [(1, true), (21, false)] {
+        let further = further_keys(keys);
+        let mut json = "1".to_owned();
+        for _ in 0..60 {
+            json = format!("{{\"a\":{json},{further}}}");
+        }
+        let (printed, was_scanned) = round_trip(&json);
+        assert!(printed == json && was_scanned == is_scanned);
     }
-    assert_eq!(round_trip(&json), (json.clone(), false));
 }
 
 #[test]
 fn what_json_parse_is_quicker_with_is_passed_on() {
     let list = |item: &str, count| format!("[{}]", vec![item; count].join(","));
-    // Objects without a shape, beside more text than they have.
+    // Objects that are noted as they stand, beside more text than they have.
     let shapeless = |count| {
-        let object = format!("{{\"{}\":1}}", "k".repeat(101));
+        let object = format!("{{{}}}", further_keys(21));
         format!(
             "[\"{}\",{}]",
-            "x".repeat(1_000),
+            "x".repeat(10_000),
             vec![object; count].join(",")
         )
     };
@@ -250,6 +276,11 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
         (list("1", 64), true),
         (list("1", 65), false),
         (list("1,1,1,0.5", 100_000), true),
+        (list(&format!("{{{}}}", further_keys(20)), 100), true),
+        (
+            list(&format!("\"of ten more\",{{{}}}", further_keys(1)), 100),
+            true,
+        ),
         (shapeless(4), true),
         (shapeless(5), false),
     ];
