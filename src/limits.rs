@@ -259,7 +259,7 @@ limits! {
     pub const SETTLE_DELAY_MS: u32 = 20;
 
     /// Handled messages that are settled together at most.
-    pub const SETTLE_COUNT_MAX: u32 = 256;
+    pub const SETTLE_COUNT_MAX: u32 = 64;
 
     /// Different messages that may fail one after the other before the poller takes it for a failure
     /// of what all handlers depend on, and pauses. At least twice the batch size, so that a batch of
