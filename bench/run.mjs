@@ -21,7 +21,7 @@ installs those into bench/node_modules and compiles better-sqlite3.
   --quick          about two minutes: fewer rounds, no long curves
   --only NAME,…    only these scenarios: ${scenarios.map(({ name }) => name).join(', ')}
   --rows N         rows of the longest backlog; default 10000000, with --quick 100000
-  --rounds N       paired rounds of each case; default 9, with --quick 5
+  --rounds N       paired rounds of each case; default 9, with --quick 3
   --dir FOLDER     where databases are written; it has to be on a disk
   --no-build       what is built already
   --help           this text`;
@@ -44,7 +44,7 @@ if (options.help) {
 }
 
 const quick = options.quick;
-const rounds = Number(options.rounds ?? (quick ? 5 : 9));
+const rounds = Number(options.rounds ?? (quick ? 3 : 9));
 const rows = Number(options.rows ?? (quick ? 100_000 : 10_000_000));
 const wanted = options.only?.split(',');
 const unknown = wanted?.filter((name) => !scenarios.some((scenario) => scenario.name === name));

@@ -1,6 +1,6 @@
 // Messages as FlowTrace's services send them, made before anything is measured: trades, footprint
-// candles of any length, notes in several scripts, rows of a table, and maps by price. No two of a
-// pool are alike.
+// candles of any length, notes in several scripts, order books, rows of a table, and maps by price. No
+// two of a pool are alike.
 import { CandleSource, random } from '../../examples/demo/candles.mjs';
 
 const SYMBOLS = ['BTCUSDT', 'ETHUSDT', 'SOLUSDT', 'XRPUSDT', '1000PEPEUSDT'];
@@ -63,6 +63,10 @@ const LISTS = {
   text(index, rng) {
     const words = Array.from({ length: 8 }, () => WORDS[Math.floor(rng() * WORDS.length)]);
     return { at: index, text: words.join(' '), score: rng(), ok: rng() < 0.5 };
+  },
+  /** As exchanges send them: numbers as strings. */
+  book(_index, rng) {
+    return [(Math.round(rng() * 6e6) / 100).toFixed(2), (Math.round(rng() * 1e5) / 1e3).toFixed(5)];
   },
   rows(index, rng) {
     const number = Math.floor(rng() * 1e6);

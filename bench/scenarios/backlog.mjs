@@ -28,7 +28,7 @@ export const scenario = {
       {
         label: `up to ${named(rows)}`,
         params: { bytes: 200 },
-        rounds: quick ? 5 : 9,
+        rounds: quick ? 3 : 9,
         subjects: steps.map((step) => ({ name: named(step), use: 'ours', params: { rows: step } })),
         subject: named(rows),
         targets:

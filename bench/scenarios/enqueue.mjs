@@ -20,7 +20,7 @@ export const scenario = {
       .map(([label, bytes]) => ({
         label,
         params: { bytes, count: 100 },
-        rounds: quick ? 9 : 25,
+        rounds: quick ? 5 : 25,
         subjects: [
           'ours',
           'plain',

@@ -15,7 +15,7 @@ export const scenario = {
       label: '200 B',
       params: { bytes: 180, count: 250 },
       // Many short rounds: a slow moment of the machine then meets few of them.
-      rounds: quick ? 9 : 41,
+      rounds: quick ? 5 : 41,
       subjects: ['ours', 'plain', 'raw', ...(quick ? [] : ['node-ipc', 'zeromq'])],
       targets: [atMost(1, 'p50', 'plain'), atMost(1, 'p99', 'plain')],
     },

@@ -22,7 +22,7 @@ export const scenario = {
       .map(({ label, ...params }) => ({
         label,
         params,
-        rounds: quick ? 9 : 21,
+        rounds: quick ? 5 : 21,
         subjects: ['ours', 'plain'],
         targets: [atMost(1, 'load', 'plain')],
       })),
