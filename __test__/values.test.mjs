@@ -154,7 +154,7 @@ test('a text of any length has its place among those that are noted together', (
   }
 });
 
-test('a text with other letters than ASCII has all of them noted by themselves', () => {
+test('texts with other letters than ASCII are noted together in UTF-16, the next ones by themselves', () => {
   const others = ['é', '価', '📈', '\ud800', '\udc00', '\u0080', '\uffff'];
   for (const other of others) {
     for (const text of [other, `a${other}`, `${other}${'b'.repeat(300)}`]) {
@@ -172,6 +172,33 @@ test('a text with other letters than ASCII has all of them noted by themselves',
   prepareLetters();
   const halves = { id: 'x'.repeat(100), list: ['\ud83d', '\udcc8'] };
   assert.equal(printed(halves), JSON.stringify(halves));
+});
+
+test('a getter is asked once, whatever the letters of its message are', () => {
+  for (const text of ['plain', 'größer', '価格', '\ud800']) {
+    prepareLetters();
+    const pending = ['a', 'b'];
+    const message = {
+      id: 'x'.repeat(100),
+      get drained() {
+        return pending.splice(0);
+      },
+      text,
+    };
+    const expected = { id: message.id, drained: ['a', 'b'], text };
+    assert.equal(printed(message), JSON.stringify(expected));
+  }
+});
+
+test('letters that are too many are given up before they are joined', () => {
+  prepareLetters();
+  const message = { list: new Array(10_000).fill('y'.repeat(50_000)) };
+  const before = process.memoryUsage().external;
+  assert.equal(printed(message), undefined);
+  assert.ok(process.memoryUsage().external - before < 16 * 1024 * 1024);
+  const buffer = ValueBuffer.take();
+  assert.equal(buffer.add({ id: 'z'.repeat(20_000) }, 100_000), false);
+  buffer.release();
 });
 
 test('a message that is too long with its letters is left to JSON.stringify', () => {

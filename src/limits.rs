@@ -258,7 +258,7 @@ limits! {
     /// Milliseconds that a handled message may wait for others to be settled together with it.
     pub const SETTLE_DELAY_MS: u32 = 20;
 
-    /// Handled messages that are settled together at most.
+    /// Handled messages after which they are settled at once; those that come meanwhile follow together.
     pub const SETTLE_COUNT_MAX: u32 = 64;
 
     /// Different messages that may fail one after the other before the poller takes it for a failure

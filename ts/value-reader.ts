@@ -270,11 +270,13 @@ function cut(begin: number, end: number): string {
 /** Makes a property as `JSON.parse` does, whatever the object inherits. */
 function define(object: object, key: string, value: unknown): void {
   Object.defineProperty(object, key, {
+    // Or what `Object.prototype` has under these names would count.
+    __proto__: null,
     value,
     configurable: true,
     enumerable: true,
     writable: true,
-  });
+  } as PropertyDescriptor);
 }
 
 function set(object: Record<string, unknown>, key: string, value: unknown): void {

@@ -16,5 +16,6 @@ export enum Token {
   Message,
   Marked,
   Apart,
+  ApartUnits,
   Letters,
 }

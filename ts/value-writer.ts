@@ -30,8 +30,11 @@ const LETTERS_LENGTH_MAX = 0xffff;
 const LETTERS_MIN = 64;
 const LETTERS_PER_TEXT = 4;
 
-/** After letters that are not ASCII, so many messages are noted text by text. */
+/** After letters that are not ASCII, which have to be copied twice, so many messages are noted text by text. */
 const APART_PAUSE = 31;
+
+/** A message whose texts have more letters together is left to `JSON.stringify`, in UTF-16 units. */
+const APART_LENGTH_MAX = 16 * 1024 * 1024;
 
 /** UTF-8 has at most so many bytes for a unit. */
 const UTF8_BYTES_PER_UNIT = 3;
@@ -197,9 +200,8 @@ export class ValueBuffer {
     try {
       reserve(SHORT_TOKEN_BYTES_MAX);
       bytes[at++] = isMarked ? Token.Marked : Token.Message;
-      const isNoted = mayBeApart() && writeApart(message);
-      // Unless a getter of the message has sent another one meanwhile.
-      if (!isNoted && own === opens) writeValue(message);
+      if (mayBeApart()) writeApart(message);
+      else writeValue(message);
       isWhole = jsonBytesAtMost(at - begin, keyBytes) <= jsonBytesMax;
       hadLetters = textLength > LETTERS_MIN + LETTERS_PER_TEXT * textCount;
       observe({ texts: textCount, slowTexts: slowTextCount, doubles: doubleCount });
@@ -304,7 +306,15 @@ export class ValueBuffer {
     holder = this.#holder;
     shapes = this.#shapes;
     bytesEnd = BUFFER_BYTES_MAX;
-    beginCounts();
+    keyBytes = 0;
+    valueLength = 0;
+    depth = 0;
+    textCount = 0;
+    doubleCount = 0;
+    slowTextCount = 0;
+    textLength = 0;
+    isApart = false;
+    letters = '';
     areKeysOwn = true;
     for (const _ in Object.prototype) areKeysOwn = false;
     return ++opens;
@@ -323,18 +333,6 @@ export class ValueBuffer {
     detach();
     return isAdded;
   }
-}
-
-function beginCounts(): void {
-  keyBytes = 0;
-  valueLength = 0;
-  depth = 0;
-  textCount = 0;
-  doubleCount = 0;
-  slowTextCount = 0;
-  textLength = 0;
-  isApart = false;
-  letters = '';
 }
 
 /** Whoever was interrupted goes on writing in vain. */
@@ -374,28 +372,34 @@ function mayBeApart(): boolean {
 
 /**
  * Notes a message with the letters of its texts behind it: V8 joins strings without a look at them, and
- * copies all of them at once. False if they are not all ASCII; nothing was noted then.
+ * copies all of them at once.
  */
-function writeApart(message: object): boolean {
+function writeApart(message: object): void {
   const begin = at;
-  bytes[at] = Token.Apart;
   at += 5;
   isApart = true;
   writeValue(message);
+  isApart = false;
   view.setUint32(begin + 1, at - begin - 5, true);
-  const room = UTF8_BYTES_PER_UNIT * letters.length;
-  if (at + room > BUFFER_BYTES_MAX) throw LEFT_TO_V8;
-  if (at + room > bytes.length) grow(room);
+  const { length } = letters;
+  checkLetters();
+  if (at + UTF8_BYTES_PER_UNIT * length > bytes.length) grow(UTF8_BYTES_PER_UNIT * length);
   const count = bytes.write(letters, at);
-  const isAscii = count === letters.length;
-  if (isAscii) {
+  if (count === length) {
+    bytes[begin] = Token.Apart;
     at += count;
   } else {
+    bytes[begin] = Token.ApartUnits;
+    at += bytes.write(letters, at, 'utf16le');
     apartPause = APART_PAUSE;
-    at = begin;
-    beginCounts();
+    slowTextCount = textCount;
   }
-  return isAscii;
+}
+
+/** They will be bytes of the message too, and a third of the room that is made for them. */
+function checkLetters(): void {
+  const { length } = letters;
+  if (length > APART_LENGTH_MAX || at + length > bytesEnd) throw LEFT_TO_V8;
 }
 
 /** What is added to `valueLength` is the usual length of such a value with its comma. */
@@ -452,6 +456,7 @@ function writeText(value: string): void {
     // and else would join it again each time that it is sent.
     bytes[at] = value.charCodeAt(0);
     letters += value;
+    checkLetters();
     return;
   }
   if (length > TEXT_LENGTH_MAX) {

@@ -6,9 +6,10 @@
 //! `JSON.stringify` would have made, byte for byte; nobody outside sees the notes.
 //!
 //! ```text
-//! notes       ((Message | Marked) (value | Apart u32 value letters))*
+//! notes       ((Message | Marked) (value | (Apart | ApartUnits) u32 value letters))*
 //!                                   a marked one asks for an acknowledgement. The letters of the
-//!                                   texts may be apart, behind so many bytes; only JavaScript does that
+//!                                   texts may be apart, behind so many bytes: ASCII, or UTF-16 units.
+//!                                   Only JavaScript does that
 //! value       Null | True | False
 //!             Integer i32
 //!             Double f64
@@ -16,7 +17,7 @@
 //!             Units u32 u16*            any string, as UTF-16
 //!             Ascii u32 bytes           ASCII that needs no escape
 //!             Latin1 u32 bytes          any string without letters above U+00FF
-//!             Letters u16               ASCII, the next so many of the letters that are apart
+//!             Letters u16               the next so many of the letters that are apart
 //!             Json u32 bytes            any value, as a JSON text
 //!             Array u32 value*
 //!             Object u16 value*         the number of its shape, counted from 0
@@ -65,11 +66,12 @@ enum Token {
     Message,
     Marked,
     Apart,
+    ApartUnits,
     Letters,
 }
 
 impl Token {
-    const ALL: [Token; 17] = [
+    const ALL: [Token; 18] = [
         Token::Null,
         Token::True,
         Token::False,
@@ -86,9 +88,13 @@ impl Token {
         Token::Message,
         Token::Marked,
         Token::Apart,
+        Token::ApartUnits,
         Token::Letters,
     ];
 }
+
+/// A longer buffer for a string is not kept for the next one, in UTF-16 units.
+const UNITS_KEPT_MAX: usize = 256 * 1024;
 
 /// Makes notes of JSON texts. It knows the shapes that it has seen, and so does the reader of the
 /// notes, who has to get every definition that [`Scanner::take_definitions`] returns.
@@ -166,6 +172,9 @@ impl Scanner {
         let begin = notes.len();
         notes.push(Token::Message as u8);
         let makeup = scan::scan(json, &mut self.shapes, &mut self.units, notes);
+        if self.units.capacity() > UNITS_KEPT_MAX {
+            self.units = Vec::new();
+        }
         let is_suited = makeup.is_some_and(|makeup| makeup.suits_notes(json.len()));
         if !is_suited {
             notes.truncate(begin);

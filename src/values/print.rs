@@ -53,6 +53,7 @@ fn print_each(
     let mut printer = Printer {
         notes: Notes(notes),
         letters: Notes(&[]),
+        are_letters_units: false,
         shapes: Shapes::of(shapes)?,
         text,
         outer: Vec::new(),
@@ -67,7 +68,7 @@ fn print_each(
         };
         printer.text.extend_from_slice(around.before);
         match printer.notes.0.first() {
-            Some(&APART) => printer.message_apart()?,
+            Some(&APART | &APART_UNITS) => printer.message_apart()?,
             _ => printer.message()?,
         }
         if is_marked {
@@ -79,6 +80,7 @@ fn print_each(
 }
 
 const APART: u8 = Token::Apart as u8;
+const APART_UNITS: u8 = Token::ApartUnits as u8;
 
 /// Keys in the form in which they are printed.
 struct Shapes<'a> {
@@ -135,6 +137,8 @@ struct Printer<'a, 't> {
     notes: Notes<'a>,
     /// Those that are apart.
     letters: Notes<'a>,
+    /// Whether they are UTF-16 units, and not ASCII.
+    are_letters_units: bool,
     shapes: Shapes<'a>,
     text: &'t mut Vec<u8>,
     /// What is around that which is being printed.
@@ -147,7 +151,7 @@ struct Printer<'a, 't> {
 impl Printer<'_, '_> {
     /// Prints a message whose letters are behind its value.
     fn message_apart(&mut self) -> Result<(), Malformed> {
-        self.notes.token()?;
+        self.are_letters_units = self.notes.token()? == Token::ApartUnits;
         let count = self.notes.u32()?;
         let value = self.notes.take(count as usize)?;
         self.letters = mem::replace(&mut self.notes, Notes(value));
@@ -262,8 +266,13 @@ impl Printer<'_, '_> {
                 return Ok(());
             }
             Token::Letters => {
-                let count = self.notes.u16()?;
-                let letters = self.letters.take(count.into())?;
+                let count = usize::from(self.notes.u16()?);
+                if self.are_letters_units {
+                    let letters = self.letters.take(2 * count)?;
+                    self.utf16(letters);
+                    return Ok(());
+                }
+                let letters = self.letters.take(count)?;
                 if plain_prefix(letters) != (letters.len(), true) {
                     self.latin1(letters);
                     return Ok(());
@@ -273,11 +282,7 @@ impl Printer<'_, '_> {
             Token::Units => {
                 let count = self.notes.u32()? as usize;
                 let bytes = self.notes.take(count.checked_mul(2).ok_or(Malformed)?)?;
-                let units = bytes.chunks_exact(2);
-                self.units.clear();
-                self.units
-                    .extend(units.map(|unit| u16::from_le_bytes([unit[0], unit[1]])));
-                print_units(&self.units, self.text);
+                self.utf16(bytes);
                 return Ok(());
             }
             _ => return Err(Malformed),
@@ -286,6 +291,14 @@ impl Printer<'_, '_> {
         self.text.extend_from_slice(plain);
         self.text.push(b'"');
         Ok(())
+    }
+
+    fn utf16(&mut self, bytes: &[u8]) {
+        let units = bytes.chunks_exact(2);
+        self.units.clear();
+        self.units
+            .extend(units.map(|unit| u16::from_le_bytes([unit[0], unit[1]])));
+        print_units(&self.units, self.text);
     }
 
     fn latin1(&mut self, letters: &[u8]) {

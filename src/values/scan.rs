@@ -18,8 +18,8 @@ const POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
-/// An object with more keys that no shape has is left to `JSON.parse`, which is slow with few.
-const FURTHER_KEYS_MAX: u32 = 20;
+/// An object with more keys that no shape has is left to `JSON.parse`, which makes a table of it itself.
+const FURTHER_KEYS_MAX: usize = 100;
 
 /// With more such objects than that all of a message is.
 const JSON_OBJECTS_MAX: usize = 4;
@@ -99,6 +99,20 @@ pub(super) fn scan(
     scan.value()?;
     scan.skip_space();
     (scan.at == json.len()).then_some(scan.makeup)
+}
+
+/// The keys of an object that no shape has.
+struct FurtherKeys {
+    /// Where it is noted how many there are.
+    place: usize,
+    count: usize,
+    /// Those that V8 takes for an index, whose values it keeps as those of an array.
+    indices: usize,
+}
+
+/// Whether a key looks like the index of an array.
+fn is_index(key: &[u8]) -> bool {
+    (1..=10).contains(&key.len()) && key.iter().all(u8::is_ascii_digit)
 }
 
 impl<'a> Scan<'a, '_> {
@@ -205,8 +219,8 @@ impl<'a> Scan<'a, '_> {
         let begin = self.notes.len();
         self.notes.extend_from_slice(&[Token::Object as u8, 0, 0]);
         let mut shape = ROOT;
-        // Once there is a key that no shape is to have: how many there are, and where that is noted.
-        let mut further: Option<(u32, usize)> = None;
+        // Once there is a key that no shape is to have.
+        let mut further: Option<FurtherKeys> = None;
         if self.next()? != b'}' {
             loop {
                 let known = match further {
@@ -216,11 +230,13 @@ impl<'a> Scan<'a, '_> {
                 match known {
                     Ok(child) => shape = child,
                     Err(key) => {
-                        let (count, place) = match further {
-                            Some(before) => before,
-                            None => (0, self.begin_count()),
-                        };
-                        further = Some((count + 1, place));
+                        let keys = further.get_or_insert_with(|| FurtherKeys {
+                            place: self.begin_count(),
+                            count: 0,
+                            indices: 0,
+                        });
+                        keys.count += 1;
+                        keys.indices += usize::from(is_index(key));
                         self.text(key);
                     }
                 }
@@ -233,13 +249,13 @@ impl<'a> Scan<'a, '_> {
             }
         }
         self.at += 1;
-        if let Some((count, place)) = further {
-            if count > FURTHER_KEYS_MAX {
+        if let Some(keys) = further {
+            if keys.count > FURTHER_KEYS_MAX || 2 * keys.indices > keys.count {
                 return self.json_since(json_begin, begin);
             }
-            self.makeup.further_keys += count as usize;
+            self.makeup.further_keys += keys.count;
             self.notes[begin] = Token::Extended as u8;
-            self.set_count(place, count);
+            self.set_count(keys.place, keys.count as u32);
         }
         let number = self.shapes.number(shape);
         self.notes[begin + 1..begin + 3].copy_from_slice(&number.to_le_bytes());

@@ -198,7 +198,7 @@ fn further_keys(count: usize) -> String {
 fn further_keys_of_an_object_are_noted_with_their_values() {
     let cases = [
         format!("{{{}}}", further_keys(1)),
-        format!("{{\"a\":1.5,\"b\":null,{}}}", further_keys(20)),
+        format!("{{\"a\":1.5,\"b\":null,{}}}", further_keys(100)),
         // What has a shape otherwise does not behind one that has none.
         format!("{{{},\"a\":[{{\"a\":1}}],\"b\":2}}", further_keys(2)),
         format!(
@@ -216,9 +216,9 @@ fn further_keys_of_an_object_are_noted_with_their_values() {
 
 #[test]
 fn an_object_of_many_further_keys_is_noted_as_it_stands() {
-    let many = further_keys(21);
+    let many = further_keys(101);
     // Or most of the text would be JSON in the notes too, and then it may as well all be.
-    let rest = "x".repeat(3_000);
+    let rest = "x".repeat(20_000);
     let cases = [
         (format!("[\"{rest}\",{{{many}}},{{ \"a\" : 2 }}]"), true),
         (
@@ -239,10 +239,40 @@ fn an_object_of_many_further_keys_is_noted_as_it_stands() {
     }
 }
 
+#[test]
+fn an_object_of_indices_is_noted_as_it_stands() {
+    let long = "k".repeat(101);
+    let rest = "x".repeat(300);
+    for (keys, is_scanned) in [
+        (format!("\"{long}\":0,\"1\":0,\"2\":0"), false),
+        (format!("\"{long}\":0,\"1\":0,\"\":0"), true),
+        (format!("\"{long}\":0,\"12345678901\":0,\"1.5\":0"), true),
+    ] {
+        let json = format!("{{{keys}}}");
+        assert_eq!(round_trip(&json), (json.clone(), is_scanned), "{json}");
+        // Beside enough other text it is not the rest of the message's matter.
+        let json = format!("[\"{rest}\",{json}]");
+        assert_eq!(round_trip(&json), (json.clone(), true), "{json}");
+    }
+}
+
+#[test]
+fn room_for_a_long_string_is_not_kept() {
+    let mut scanner = Scanner::default();
+    let mut notes = Vec::new();
+    for letter in ["価", "\\n"] {
+        let json = format!("\"{}\"", letter.repeat(1_000_000));
+        scanner.message(json.as_bytes(), &mut notes);
+        assert_eq!(scanner.units.capacity(), 0);
+    }
+    scanner.message("\"価\"".as_bytes(), &mut notes);
+    assert!(scanner.units.capacity() > 0);
+}
+
 /// Whoever visits a value again because of a key visits nested ones again at every level.
 #[test]
 fn nested_objects_without_shapes_take_linear_time() {
-    for (keys, is_scanned) in [(1, true), (21, false)] {
+    for (keys, is_scanned) in [(1, true), (101, false)] {
         let further = further_keys(keys);
         let mut json = "1".to_owned();
         for _ in 0..60 {
@@ -258,10 +288,10 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
     let list = |item: &str, count| format!("[{}]", vec![item; count].join(","));
     // Objects that are noted as they stand, beside more text than they have.
     let shapeless = |count| {
-        let object = format!("{{{}}}", further_keys(21));
+        let object = format!("{{{}}}", further_keys(101));
         format!(
             "[\"{}\",{}]",
-            "x".repeat(10_000),
+            "x".repeat(50_000),
             vec![object; count].join(",")
         )
     };
@@ -276,7 +306,7 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
         (list("1", 64), true),
         (list("1", 65), false),
         (list("1,1,1,0.5", 100_000), true),
-        (list(&format!("{{{}}}", further_keys(20)), 100), true),
+        (list(&format!("{{{}}}", further_keys(100)), 100), true),
         (
             list(&format!("\"of ten more\",{{{}}}", further_keys(1)), 100),
             true,
@@ -365,6 +395,23 @@ fn letters_that_are_apart_are_printed_where_their_texts_are() {
     let (text, _) = print_apart(&notes, &[]).unwrap();
     let one = "[\"a\\\"b\",null,\"\x7f\\n\"]\"x\"";
     assert_eq!(String::from_utf8(text).unwrap(), one.repeat(2));
+    // As UTF-16, cut between the halves of a pair; then as ASCII again.
+    let array = [Token::Array as u8, 2, 0, 0, 0];
+    let letters = [Token::Letters as u8, 2, 0, Token::Letters as u8, 1, 0];
+    let mut notes = vec![Token::Message as u8, Token::ApartUnits as u8, 11, 0, 0, 0];
+    notes.extend_from_slice(&[&array[..], &letters].concat());
+    notes.extend(
+        [b'a'.into(), 0xd83d, 0xdcc8_u16]
+            .iter()
+            .flat_map(|unit| unit.to_le_bytes()),
+    );
+    notes.extend_from_slice(&[Token::Message as u8, Token::Apart as u8, 11, 0, 0, 0]);
+    notes.extend_from_slice(&[&array[..], &letters, b"xyz"].concat());
+    let (text, _) = print_apart(&notes, &[]).unwrap();
+    assert_eq!(
+        String::from_utf8(text).unwrap(),
+        "[\"a\\ud83d\",\"\\udcc8\"][\"xy\",\"z\"]"
+    );
 }
 
 #[test]
