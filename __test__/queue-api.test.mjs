@@ -225,3 +225,43 @@ describe('after close', () => {
     assert.equal(openQueue(t, { dbPath }).dequeue().length, 4);
   });
 });
+
+test('messages are what they are after the stack has run out in the middle of a call', (t) => {
+  const queue = openQueue(t);
+  const payloads = [{ price: 1.5, qty: 2.5 }, { bid: 3.5, ask: 4.5 }, { a: { bid: 1, ask: 2 } }];
+  const take = (payload) => {
+    const sent = { id: JSON.stringify(payload), type: 't', payload, timestamp: 1 };
+    queue.enqueue(sent);
+    return { sent, taken: queue.dequeue(1) };
+  };
+  const first = take({ first: true });
+  assert.deepEqual(first.taken, [first.sent]);
+  queue.markProcessed(first.sent.id);
+  let reads = 0;
+  for (const payload of payloads) {
+    const sent = { id: JSON.stringify(payload), type: 't', payload, timestamp: 1 };
+    queue.enqueue(sent);
+    let isDone = false;
+    // At every depth, from the deepest one on, until there is stack enough.
+    (function dive() {
+      try {
+        dive();
+      } catch {}
+      if (isDone) return;
+      try {
+        queue.dequeue(1);
+        isDone = true;
+      } catch {
+        reads++;
+      }
+    })();
+    assert.deepEqual(queue.dequeue(1), [sent]);
+    queue.markProcessed(sent.id);
+  }
+  assert.ok(reads > 0);
+  for (const payload of payloads.toReversed()) {
+    const { sent, taken } = take({ again: payload });
+    assert.deepEqual(taken, [sent]);
+    queue.markProcessed(sent.id);
+  }
+});

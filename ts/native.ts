@@ -144,6 +144,8 @@ export interface NativeQueue {
   enqueueLater(...args: [ticket: number, ...values: NativeValues, idempotent: boolean]): void;
   /** Answers a package, see `ts/value-reader.ts`. */
   dequeue(limit: number): ArrayBuffer;
+  /** Has the next package of `dequeue`, `claim` and `claimLater` define all its shapes anew. */
+  forgetShapes(): void;
   markProcessed(id: string): void;
   markProcessedMany(ids: string[]): number;
   cleanup(retentionHours: number): number;

@@ -50,13 +50,17 @@ export function queueSource(
     const attempts = attemptsMax(policy.maxAttempts);
     return run(
       (): ClaimAnswer => {
+        shapes.mend(native);
         const claimed = native.claim(limit, leaseMs, attempts, undefined, leastTried);
         return {
           claims: readPackage(shapes, claimed) as ClaimedMessage[],
           suspects: false,
         };
       },
-      (native, ticket) => native.claimLater(ticket, limit, leaseMs, attempts, alone, leastTried),
+      (native, ticket) => {
+        shapes.mend(native);
+        native.claimLater(ticket, limit, leaseMs, attempts, alone, leastTried);
+      },
       (answer): Claims => {
         if (!answer.suspects) return answer.claims;
         return Object.assign(answer.claims, { isNextAlone: !alone });

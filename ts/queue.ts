@@ -166,9 +166,7 @@ export class SQLiteQueue {
    */
   dequeue(batchSize?: number): QueueMessage[] {
     const limit = wholeNumber('batchSize', batchSize, limits.batchSize, { ...COUNT, min: 0 });
-    return this.#call(() =>
-      readPackage(this.#shapes, this.#native.dequeue(limit)),
-    ) as QueueMessage[];
+    return this.#read((native) => native.dequeue(limit)) as QueueMessage[];
   }
 
   /** Marks a message as processed. Unknown ids are ignored. */
@@ -206,9 +204,7 @@ export class SQLiteQueue {
     if (owner !== undefined && text('owner', owner).length > limits.ownerNameLengthMax) {
       throw invalidArgument(`owner must have at most ${limits.ownerNameLengthMax} letters`);
     }
-    return this.#call(() =>
-      readPackage(this.#shapes, this.#native.claim(count, lease, attempts, owner)),
-    ) as ClaimedMessage[];
+    return this.#read((native) => native.claim(count, lease, attempts, owner)) as ClaimedMessage[];
   }
 
   /** Marks a claimed message as processed. False if the claim was no longer held. */
@@ -409,6 +405,14 @@ export class SQLiteQueue {
     } catch (error) {
       throw fromNative(error);
     }
+  }
+
+  /** Reads the package that `take` asks for. */
+  #read(take: (native: NativeQueue) => ArrayBuffer): unknown {
+    return this.#call(() => {
+      this.#shapes.mend(this.#native);
+      return readPackage(this.#shapes, take(this.#native));
+    });
   }
 
   readonly #endpoint: Endpoint = {

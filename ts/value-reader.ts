@@ -1,3 +1,4 @@
+import { internal } from './errors.js';
 import { Token } from './value-tokens.js';
 
 // What the addon has made of received JSON, in the form of `src/values/mod.rs`. It has checked all of
@@ -52,6 +53,13 @@ interface Shape {
 export class ShapeTable {
   /** @internal */
   shapes: Shape[] = [];
+  /** Whether a package was not read to its end: what its source takes for known may not be. @internal */
+  isTorn = false;
+
+  /** Before the next package is asked for. */
+  mend(source: { forgetShapes(): void }): void {
+    if (this.isTorn) source.forgetShapes();
+  }
 
   /** Learns shapes, which are numbered on. */
   add(source: ArrayBuffer, begin: number, end: number): void {
@@ -148,12 +156,18 @@ export function readPackage(
   begin = 0,
   end = source.byteLength,
 ): unknown {
+  // Whatever fails, be it for want of stack: see `ShapeTable.mend`.
+  table.isTorn = true;
   open(source, begin, end);
-  if (bytes[at++] === 1) table.clear();
+  const known = readCount();
+  if (known === 0) table.clear();
+  else if (known !== table.shapes.length) throw internal('A package was lost before this one');
   const length = readCount();
   const notes = at + length;
   table.add(source, at, notes);
-  return readMessages(table, source, notes, end, 1, JSON.parse)[0];
+  const message = readMessages(table, source, notes, end, 1, JSON.parse)[0];
+  table.isTorn = false;
+  return message;
 }
 
 function read(): unknown {

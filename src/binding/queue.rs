@@ -23,6 +23,7 @@ use crate::queue::{
 };
 use crate::reactor::Key;
 use crate::validate::{self, Dialect};
+use crate::values::Scanner;
 
 /// How the caller's zod judges the numbers on which its versions differ.
 #[napi(object)]
@@ -186,6 +187,13 @@ impl NativeQueue {
     pub fn dequeue(&mut self, env: Env, limit: u32) -> errors::Result<Unknown<'static>> {
         let messages = self.store()?.dequeue(limit).map_err(exception)?;
         self.package(env, &messages)
+    }
+
+    /// Has the next package define all its shapes anew.
+    #[napi(catch_unwind)]
+    pub fn forget_shapes(&self) {
+        let mut sources = self.event_loop.sources().borrow_mut();
+        sources.of(self.key).scanner = Scanner::default();
     }
 
     #[napi(catch_unwind)]

@@ -186,22 +186,22 @@ impl Scanner {
     /// One message by itself, with all that its reader needs:
     ///
     /// ```text
-    /// whether the numbers of shapes begin anew, u8
+    /// how many shapes the reader knows already, u32; with 0 their numbers begin anew
     /// length of the definitions of new shapes, u32; these
     /// Message value
     /// ```
     pub fn package(&mut self, json: &[u8]) -> Vec<u8> {
-        let begins_anew = self.is_full();
-        if begins_anew {
+        if self.is_full() {
             *self = Scanner::default();
         }
+        let known = u32::from(self.shapes.numbered());
         let mut notes = Vec::with_capacity(json.len());
         self.take_apart(json, &mut notes);
         let definitions = self.take_definitions();
-        let head = (definitions.len() as u32).to_le_bytes();
+        let length = definitions.len() as u32;
         [
-            &[u8::from(begins_anew)],
-            head.as_slice(),
+            known.to_le_bytes().as_slice(),
+            length.to_le_bytes().as_slice(),
             &definitions,
             &notes,
         ]

@@ -159,6 +159,11 @@ impl ShapeTree {
         number
     }
 
+    /// How many shapes have a number.
+    pub fn numbered(&self) -> u16 {
+        self.numbers
+    }
+
     /// The definitions of shapes that have got their numbers since this was asked last.
     pub fn take_definitions(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.definitions)
