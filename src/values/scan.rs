@@ -101,6 +101,14 @@ pub(super) fn scan(
     (scan.at == json.len()).then_some(scan.makeup)
 }
 
+/// A key of an object.
+enum Key<'a> {
+    /// The last one of this shape.
+    OfShape(u16),
+    /// One that no shape is to have.
+    Further(&'a [u8]),
+}
+
 /// The keys of an object that no shape has.
 struct FurtherKeys {
     /// Where it is noted how many there are.
@@ -223,13 +231,13 @@ impl<'a> Scan<'a, '_> {
         let mut further: Option<FurtherKeys> = None;
         if self.next()? != b'}' {
             loop {
-                let known = match further {
-                    None => self.shape_with_key(shape)?,
-                    Some(_) => Err(self.key()?),
+                let key = match further {
+                    None => self.key_behind(shape)?,
+                    Some(_) => Key::Further(self.key()?),
                 };
-                match known {
-                    Ok(child) => shape = child,
-                    Err(key) => {
+                match key {
+                    Key::OfShape(child) => shape = child,
+                    Key::Further(key) => {
                         let keys = further.get_or_insert_with(|| FurtherKeys {
                             place: self.begin_count(),
                             count: 0,
@@ -262,14 +270,14 @@ impl<'a> Scan<'a, '_> {
         Some(())
     }
 
-    /// Takes the next key and its colon: the shape that has it behind the keys of `shape`, or the key if
-    /// there is to be none.
-    fn shape_with_key(&mut self, shape: u16) -> Option<Result<u16, &'a [u8]>> {
+    /// Takes the key that comes behind those of `shape`, and its colon.
+    fn key_behind(&mut self, shape: u16) -> Option<Key<'a>> {
         if let Some(child) = self.known_key(shape) {
-            return Some(Ok(child));
+            return Some(Key::OfShape(child));
         }
         let key = self.key()?;
-        Some(self.shapes.child(shape, key).ok_or(key))
+        let child = self.shapes.child(shape, key);
+        Some(child.map_or(Key::Further(key), Key::OfShape))
     }
 
     /// Notes an object as it stands in the text, in the place of what was noted of it. `None`: many
