@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { addon } from '../dist/native.js';
+import { readPackage, ShapeTable } from '../dist/value-reader.js';
+import { Token } from '../dist/value-tokens.js';
 import { ValueBuffer } from '../dist/value-writer.js';
 import { plainValues } from './support/plain-values.mjs';
 import { randomJson } from './support/random-json.mjs';
@@ -198,7 +200,43 @@ test('letters that are too many are given up before they are joined', () => {
   assert.ok(process.memoryUsage().external - before < 16 * 1024 * 1024);
   const buffer = ValueBuffer.take();
   assert.equal(buffer.add({ id: 'z'.repeat(20_000) }, 100_000), false);
+  // Whatever a message may have, so many are left to JSON.stringify.
+  const most = 16 * 1024 * 1024;
+  for (const [length, isNoted] of [
+    [most, true],
+    [most + 1, false],
+  ]) {
+    const list = new Array(Math.ceil(length / 50_000)).fill('y'.repeat(50_000));
+    list[0] = 'y'.repeat(length - 50_000 * (list.length - 1));
+    prepareLetters();
+    assert.equal(buffer.add(list, Number.MAX_SAFE_INTEGER), isNoted);
+  }
   buffer.release();
+});
+
+test('a package that is not the next one is refused, and all shapes are asked for again', () => {
+  const packed = (known, shapes, notes) => {
+    const head = Buffer.alloc(8);
+    head.writeUInt32LE(known);
+    head.writeUInt32LE(shapes.length, 4);
+    return new Uint8Array([...head, ...shapes, ...notes]).buffer;
+  };
+  const table = new ShapeTable();
+  let asked = 0;
+  const source = { forgetShapes: () => asked++ };
+  // An object with one key, `"a":`, and in it 7.
+  const shapes = [1, 0, 4, ...Buffer.from('"a":')];
+  const object = (shape) => [Token.Message, Token.Object, shape, 0, Token.Integer, 7, 0, 0, 0];
+  assert.deepEqual(readPackage(table, packed(0, shapes, object(0))), { a: 7 });
+  assert.deepEqual(readPackage(table, packed(1, [], object(0))), { a: 7 });
+  table.mend(source);
+  assert.equal(asked, 0);
+  assert.throws(() => readPackage(table, packed(2, [], object(1))), { code: 'ERR_IPC_INTERNAL' });
+  table.mend(source);
+  assert.equal(asked, 1);
+  assert.deepEqual(readPackage(table, packed(0, shapes, object(0))), { a: 7 });
+  table.mend(source);
+  assert.equal(asked, 1);
 });
 
 test('a message that is too long with its letters is left to JSON.stringify', () => {
