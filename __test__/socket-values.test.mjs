@@ -14,6 +14,18 @@ import {
   until,
 } from './support/socket.mjs';
 
+/** Sends messages by a client to a server, both ours; resolves with what has arrived. */
+async function roundTrip(t, sent) {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  const messages = [];
+  server.setMessageHandler((message) => void messages.push(message));
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  await Promise.all(sent.map((message) => client.send(message)));
+  await until(() => messages.length === sent.length, 'all messages');
+  return messages;
+}
+
 test('the wire has the bytes of JSON.stringify, and they come back as JSON.parse reads them', async (t) => {
   const path = folder(t);
   const { peers } = await plainServer(t, path('plain.sock'));
@@ -243,11 +255,6 @@ test('a table of shapes that is full is begun anew in the middle of a connection
 });
 
 test('objects of few keys that are data arrive as JSON.parse would make them', async (t) => {
-  const path = folder(t);
-  const { server } = await listen(t, { socketPath: path('ipc.sock') });
-  const messages = [];
-  server.setMessageHandler((message) => void messages.push(message));
-  const { client } = await connected(t, { socketPath: path('ipc.sock') });
   // Prices and numbers as keys, known ones before them, and the same ones again.
   const map = (n, count) => ({
     ...(n % 3 === 0 && { id: n }),
@@ -261,8 +268,7 @@ test('objects of few keys that are data arrive as JSON.parse would make them', a
     map: map(n, n % 25),
     list: [map(-n, 2)],
   }));
-  await Promise.all(sent.map((message) => client.send(message)));
-  await until(() => messages.length === sent.length, 'all messages');
+  const messages = await roundTrip(t, sent);
   const expected = sent.map((message) => JSON.parse(JSON.stringify(message)));
   assert.deepStrictEqual(messages, expected);
   // The order of keys is not a part of equality.
@@ -295,11 +301,6 @@ test('objects of more kinds than get a function of their own arrive all the same
 });
 
 test('short texts arrive as they are, wherever they lie and however often', async (t) => {
-  const path = folder(t);
-  const { server } = await listen(t, { socketPath: path('ipc.sock') });
-  const messages = [];
-  server.setMessageHandler((message) => void messages.push(message));
-  const { client } = await connected(t, { socketPath: path('ipc.sock') });
   const text = (n) => `${n % 3 === 0 ? '' : 'k'}${'0123456789abcdefghijklmnop'.slice(0, n % 27)}`;
   // Of every number of items, with texts of every length at every place of the buffer.
   const lists = (first) =>
@@ -309,8 +310,7 @@ test('short texts arrive as they are, wherever they lie and however often', asyn
     bids: lists(n),
     [text(n)]: [],
   }));
-  await Promise.all(sent.map((message) => client.send(message)));
-  await until(() => messages.length === sent.length, 'all messages');
+  const messages = await roundTrip(t, sent);
   assert.deepEqual(messages, sent);
 });
 
