@@ -14,7 +14,7 @@ export const scenario = {
     {
       label: '100 connections and a poller',
       params: { ms: quick ? 2_000 : 10_000 },
-      rounds: quick ? 2 : 3,
+      rounds: quick ? 1 : 3,
       subjects: quick ? ['ours'] : ['ours', 'plain'],
       targets: [atMost(0.5, 'core')],
     },

@@ -19,7 +19,7 @@ export const scenario = {
     },
     {
       label: '1 outstanding',
-      params: { bytes: 200, outstanding: 1, count: 1_000 },
+      params: { bytes: 200, outstanding: 1, count: quick ? 500 : 1_000 },
       rounds: quick ? 5 : 21,
       subjects: ['ours', 'plain', 'raw', 'zeromq'],
       targets: [atMost(1, 'p50', 'plain')],
