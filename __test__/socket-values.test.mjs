@@ -151,6 +151,64 @@ test('what is not a plain object is sent as JSON.stringify has it', async (t) =>
   );
 });
 
+test('a request without an id is sent with one behind its other properties', async (t) => {
+  const path = folder(t);
+  const { peers } = await plainServer(t, path('plain.sock'));
+  const { client } = await connected(t, { socketPath: path('plain.sock') });
+  class Order {
+    symbol = 'BTCUSDT';
+  }
+  const keys = (count) => Object.fromEntries(Array.from({ length: count }, (_, n) => [`k${n}`, n]));
+  const next = plainValues(7);
+  const messages = [
+    {},
+    { a: { b: 1 }, list: [{ c: 1 }, {}] },
+    { text: 'as long as texts that are noted together '.repeat(4) },
+    { text: 'Ü'.repeat(200) },
+    { 'a "quoted" key': 1 },
+    { date: new Date(0) },
+    { deep: JSON.parse(`${'[{"a":'.repeat(100)}1${'}]'.repeat(100)}`) },
+    keys(300),
+    new Order(),
+    Object.assign(Object.create(null), { bare: true }),
+    JSON.parse('{"__proto__":1}'),
+    {
+      get first() {
+        void client.send('of the getter');
+        return 1;
+      },
+    },
+    ...Array.from({ length: 500 }, () => ({ value: next() })),
+  ];
+  // Where an id that is none has its place, it may keep that.
+  const others = [{ toJSON: () => ({ as: 'json' }) }, { id: null, a: 1 }, { id: undefined, a: 2 }];
+  const answers = [...messages, ...others].map((message) => client.request(message));
+  for (const message of [[], [{ a: 1 }], new Date(0)]) {
+    await assert.rejects(client.request(message), { code: 'ERR_IPC_UNSERIALIZABLE' });
+  }
+  const frames = () => peers[0].frames.filter((text) => text !== '"of the getter"');
+  await until(() => frames().length === answers.length, 'all frames');
+  const ids = frames().map((text) => JSON.parse(text).id);
+  assert.equal(new Set(ids).size, answers.length);
+  assert.ok(ids.every((id) => typeof id === 'string' && id !== ''));
+  assert.deepEqual(
+    frames().slice(0, messages.length),
+    messages.map((message, index) => JSON.stringify({ ...message, id: ids[index] })),
+  );
+  assert.deepEqual(
+    frames()
+      .slice(messages.length)
+      .map((text) => JSON.parse(text)),
+    [{ as: 'json' }, { a: 1 }, { a: 2 }].map((other, index) => ({
+      ...other,
+      id: ids[messages.length + index],
+    })),
+  );
+  client.disconnect();
+  const outcomes = await Promise.allSettled(answers);
+  assert.ok(outcomes.every(({ reason }) => reason.code === 'ERR_IPC_CONNECTION_CLOSED'));
+});
+
 test('what says itself what it is as JSON is asked for it', async (t) => {
   const path = folder(t);
   const { peers } = await plainServer(t, path('plain.sock'));

@@ -7,10 +7,11 @@ import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loo
 import { MalformedFrame, stringify, withId } from './frames.js';
 import { limits } from './limits.js';
 import { Notebook, release } from './message-body.js';
+import { idOf } from './message-id.js';
 import type { NativeClientOptions, NativeHub } from './native.js';
 import { DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
 import { type FrameWriter, Outbox } from './outbox.js';
-import { idOf, PlainIds } from './plain-ids.js';
+import { PlainIds } from './plain-ids.js';
 import { Requests } from './requests.js';
 import { idText, Send, type SendReceipt } from './send.js';
 import type { AbortSignalLike, DeadlineOptions, IPCMessage } from './types.js';
@@ -356,12 +357,14 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     );
     const attempts = wholeNumber('attempts', options.attempts, 1, ATTEMPTS);
     if (signal?.aborted) throw abortReason(signal);
-    const own = (message as { id?: unknown }).id;
+    const own = idOf(message);
     const id = own ?? this.#requests.newId();
     if ((typeof id !== 'string' && typeof id !== 'number') || !id) {
       throw invalidArgument('message.id must be a non-empty string or a number other than 0');
     }
-    const whole = own == null ? withId(message, id) : message;
+    // Mostly it is added where the message is written, without a copy.
+    const missing = own === undefined ? id : undefined;
+    const whole = own === null ? withId(message, id) : message;
     const requests = this.#requests;
     const ask = (send: (outbox: Outbox) => Promise<void>) => {
       const outbox = this.#outbox;
@@ -373,9 +376,9 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     this.#listen();
     if (attempts === 1) {
       requests.checkFree(id);
-      return ask((outbox) => outbox.send(whole, this.#maxFrameBytes));
+      return ask((outbox) => outbox.send(whole, this.#maxFrameBytes, missing));
     }
-    const text = stringify(whole, this.#maxFrameBytes);
+    const text = stringify(own == null ? withId(message, id) : message, this.#maxFrameBytes);
     return requests.reserve(id, async () => {
       const life = this.#life;
       for (let attempt = 1; ; attempt++) {

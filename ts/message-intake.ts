@@ -6,6 +6,7 @@ import { textOf } from './errors.js';
 import { Fifo } from './fifo.js';
 import type { Flight } from './flights.js';
 import type { HandledLog } from './handled-log.js';
+import { idOf } from './message-id.js';
 import { NotHandled } from './poll-loop.js';
 import { isThenable } from './thenable.js';
 
@@ -178,7 +179,7 @@ export class MessageIntake {
    * handler.
    */
   deliver(message: unknown, info: MessageInfo, answer: Answer, waits?: () => void): void {
-    const id = idOf(message);
+    const id = textIdOf(message);
     const key = id === undefined ? undefined : keyOf(id);
     const job = new Job(this, message, info, id, key, answer);
     if (!this.#admits(info)) this.#refuse(job);
@@ -207,7 +208,7 @@ export class MessageIntake {
   settled(messages: readonly unknown[]): void {
     if (this.#log === undefined) return;
     for (const message of messages) {
-      const id = idOf(message);
+      const id = textIdOf(message);
       if (id !== undefined) this.#gate.settled(keyOf(id));
     }
   }
@@ -387,7 +388,8 @@ export class MessageIntake {
   }
 }
 
-function idOf(message: unknown): string | undefined {
-  const id = typeof message === 'object' && message !== null && (message as { id?: unknown }).id;
+/** What copies of a message are recognised by. */
+function textIdOf(message: unknown): string | undefined {
+  const id = idOf(message);
   return typeof id === 'string' && id !== '' ? id : undefined;
 }

@@ -1,6 +1,6 @@
 import { MARK } from './acknowledgements.js';
 import type { IpcError } from './errors.js';
-import { stringify } from './frames.js';
+import { stringify, withId } from './frames.js';
 import type { MessageBody, NotedMessage } from './message-body.js';
 import type { NativeValues } from './native.js';
 import { chooseNotes } from './value-habit.js';
@@ -81,12 +81,13 @@ export class Outbox {
   }
 
   /**
-   * Adds a message; the promise resolves when the kernel has its bytes.
+   * Adds a message; the promise resolves when the kernel has its bytes. An object without an id is
+   * sent with `id`, if there is one.
    *
-   * @throws {IpcError} As {@link stringify}; nothing was added.
+   * @throws {IpcError} As {@link stringify} and {@link withId}; nothing was added.
    */
-  send(message: unknown, maxFrameBytes: number): Promise<void> {
-    return this.#promise(this.#put(message, maxFrameBytes));
+  send(message: unknown, maxFrameBytes: number, id?: string | number): Promise<void> {
+    return this.#promise(this.#put(message, maxFrameBytes, id));
   }
 
   /** As {@link Outbox.send}, a message by its JSON text. */
@@ -134,15 +135,16 @@ export class Outbox {
   }
 
   /** Adds a message to what waits. Returns how much there is more. */
-  #put(message: unknown, maxFrameBytes: number): number {
+  #put(message: unknown, maxFrameBytes: number, id?: string | number): number {
     if (this.#part !== undefined) this.flush();
     if (this.#text === '' && chooseNotes()) {
       this.#values ??= ValueBuffer.take();
       const values = this.#values;
       const before = values.length;
-      if (values.add(message, maxFrameBytes)) return values.length - before;
+      if (values.add(message, maxFrameBytes, false, id)) return values.length - before;
     }
-    return this.#putText(stringify(message, maxFrameBytes));
+    const whole = id === undefined ? message : withId(message as object, id);
+    return this.#putText(stringify(whole, maxFrameBytes));
   }
 
   #putText(text: string): number {

@@ -26,8 +26,3 @@ export class PlainIds {
     return owed;
   }
 }
-
-/** What a reply to a message is recognised by; undefined if it has no id. */
-export function idOf(message: unknown): unknown {
-  return typeof message === 'object' ? (message as { id?: unknown } | null)?.id : undefined;
-}

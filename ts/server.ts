@@ -7,6 +7,7 @@ import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loo
 import { Fifo } from './fifo.js';
 import { MalformedFrame } from './frames.js';
 import { limits } from './limits.js';
+import { idOf } from './message-id.js';
 import type { NativeServerOptions, NativeServerStats } from './native.js';
 import { callable, DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
 import { Outbox } from './outbox.js';
@@ -648,12 +649,6 @@ function failureOf(result: unknown): string | undefined {
     // A getter that throws; such a result is not the wire's failed reply.
     return undefined;
   }
-}
-
-function idOf(message: unknown): unknown {
-  return typeof message === 'object' && message !== null
-    ? (message as { id?: unknown }).id
-    : undefined;
 }
 
 function uids(value: readonly number[] | 'any' | undefined): number[] | undefined {

@@ -133,6 +133,8 @@ let isApart = false;
 let letters = '';
 /** `Object.prototype` has nothing that `for … in` finds. */
 let areKeysOwn = true;
+/** The id that the message is still to be given. */
+let missingId: string | number | undefined;
 
 /** Whether the texts of the message before were so long that they had better be noted together. */
 let hadLetters = false;
@@ -186,11 +188,13 @@ export class ValueBuffer {
 
   /**
    * Adds a message. False if it is to be left to `JSON.stringify`, also because its JSON text may be
-   * longer than `jsonBytesMax`. A marked one asks for an acknowledgement.
+   * longer than `jsonBytesMax`. A marked one asks for an acknowledgement. One that has no id is given
+   * `id` behind its other properties.
    */
-  add(message: unknown, jsonBytesMax: number, isMarked = false): boolean {
+  add(message: unknown, jsonBytesMax: number, isMarked = false, id?: string | number): boolean {
     if (typeof message !== 'object' || message === null) return false;
     const own = this.#open();
+    missingId = id;
     const begin = at;
     bytesEnd = Math.min(
       BUFFER_BYTES_MAX,
@@ -202,7 +206,7 @@ export class ValueBuffer {
       bytes[at++] = isMarked ? Token.Marked : Token.Message;
       if (mayBeApart()) writeApart(message);
       else writeValue(message);
-      isWhole = jsonBytesAtMost(at - begin, keyBytes) <= jsonBytesMax;
+      isWhole = missingId === undefined && jsonBytesAtMost(at - begin, keyBytes) <= jsonBytesMax;
       hadLetters = textLength > LETTERS_MIN + LETTERS_PER_TEXT * textCount;
       observe({ texts: textCount, slowTexts: slowTextCount, doubles: doubleCount });
     } catch {
@@ -594,6 +598,13 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
     slowTextCount++;
     writeText(key);
     writeValue(value);
+  }
+  if (missingId !== undefined && depth === 1) {
+    const child = countPlace === 0 ? childOf(shape, 'id') : 0;
+    if (child === 0) throw LEFT_TO_V8;
+    shape = child;
+    writeValue(missingId);
+    missingId = undefined;
   }
   keyBytes += keyBytesOf[shape] as number;
   if (holders[shape] !== holder) {
