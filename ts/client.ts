@@ -1,13 +1,13 @@
 import { AckSender } from './ack-sender.js';
 import { MARK } from './acknowledgements.js';
 import { pace } from './burst.js';
+import { idOf } from './columns.js';
 import { Emitter } from './emitter.js';
 import { abortReason, DeliveryError, fromNative, IpcError, invalidArgument } from './errors.js';
 import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
 import { MalformedFrame, stringify, withId } from './frames.js';
 import { limits } from './limits.js';
 import { Notebook, release } from './message-body.js';
-import { idOf } from './message-id.js';
 import type { NativeClientOptions, NativeHub } from './native.js';
 import { DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
 import { type FrameWriter, Outbox } from './outbox.js';

@@ -1,12 +1,12 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { refusalCode } from './acknowledgements.js';
 import { type Answer, Outcome } from './answer.js';
+import { idOf } from './columns.js';
 import { DuplicateGate, keyOf } from './duplicate-gate.js';
 import { textOf } from './errors.js';
 import { Fifo } from './fifo.js';
 import type { Flight } from './flights.js';
 import type { HandledLog } from './handled-log.js';
-import { idOf } from './message-id.js';
 import { NotHandled } from './poll-loop.js';
 import { isThenable } from './thenable.js';
 

@@ -1,4 +1,5 @@
 import type { SocketLevel, Unacknowledged } from './ack-sender.js';
+import { ID, PAYLOAD, TIMESTAMP, TYPE } from './columns.js';
 import { IpcError, textOf } from './errors.js';
 import type { HeldMessages } from './held-messages.js';
 import { limits } from './limits.js';
@@ -141,7 +142,7 @@ export class Publication implements Unacknowledged {
 }
 
 function isColumn(field: string): boolean {
-  return field === 'id' || field === 'type' || field === 'payload' || field === 'timestamp';
+  return field === ID || field === TYPE || field === PAYLOAD || field === TIMESTAMP;
 }
 
 /**
@@ -176,7 +177,7 @@ function record(
 ): { id: string; body: MessageBody } {
   object('message', message);
   let fields = message as PublishableMessage & { toJSON?: unknown };
-  if (typeof fields.toJSON === 'function') fields = plain(fields);
+  if ('toJSON' in fields && typeof fields.toJSON === 'function') fields = plain(fields);
   for (const field in fields) {
     if (isColumn(field) || !Object.hasOwn(fields, field)) continue;
     if (fields[field as keyof PublishableMessage] !== undefined) {
@@ -185,7 +186,8 @@ function record(
       );
     }
   }
-  const { id = newId(), type, payload = null, timestamp = now() } = fields;
+  const { [ID]: id = newId(), [PAYLOAD]: payload = null, [TIMESTAMP]: timestamp = now() } = fields;
+  const type = fields[TYPE];
   if (!isName(id)) throw invalid(wanted('id', NAME, id));
   if (!isName(type)) throw invalid(wanted('type', NAME, type));
   if (!Number.isFinite(timestamp)) {

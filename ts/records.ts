@@ -1,3 +1,4 @@
+import { ID, PAYLOAD, TIMESTAMP, TYPE } from './columns.js';
 import { IpcError } from './errors.js';
 import { describe, object } from './options.js';
 import type { QueueMessage } from './types.js';
@@ -7,7 +8,10 @@ import type { ValueBuffer } from './value-writer.js';
 /** The columns of a message, checked so far as they are not the core's to check. */
 function columns(message: QueueMessage, which: string): QueueMessage {
   object(`message${which}`, message);
-  const { id, type, payload, timestamp } = message;
+  const id = message[ID];
+  const type = message[TYPE];
+  const payload = message[PAYLOAD];
+  const timestamp = message[TIMESTAMP];
   if (!isText(id)) throw invalid(`message${which}: id`, 'a string of whole characters', id);
   if (!isText(type)) throw invalid(`message${which}: type`, 'a string of whole characters', type);
   if (typeof timestamp !== 'number') {

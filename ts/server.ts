@@ -1,5 +1,6 @@
 import { Acknowledgements, refusalCodeOf } from './acknowledgements.js';
 import type { Answer } from './answer.js';
+import { idOf } from './columns.js';
 import { dialectOfInstalledZod } from './dialect.js';
 import { Emitter } from './emitter.js';
 import { fromNative, IpcError, invalidArgument, messageOf } from './errors.js';
@@ -7,7 +8,6 @@ import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loo
 import { Fifo } from './fifo.js';
 import { MalformedFrame } from './frames.js';
 import { limits } from './limits.js';
-import { idOf } from './message-id.js';
 import type { NativeServerOptions, NativeServerStats } from './native.js';
 import { callable, DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
 import { Outbox } from './outbox.js';
