@@ -297,13 +297,11 @@ impl<'a> Scan<'a, '_> {
         Some(())
     }
 
-    /// Takes the key that came next in the object before, and its colon, if it comes here too.
+    /// Takes a key that came next in objects before, and its colon, if one of them comes here too.
     fn known_key(&mut self, shape: u16) -> Option<u16> {
-        let (child, text) = self.shapes.likely_child(shape)?;
-        self.json[self.at..].starts_with(text).then(|| {
-            self.at += text.len();
-            child
-        })
+        let (child, length) = self.shapes.likely_child(shape, &self.json[self.at..])?;
+        self.at += length;
+        Some(child)
     }
 
     fn string(&mut self) -> Option<()> {

@@ -28,11 +28,18 @@ const OBJECTS_PER_NEW_SHAPE: usize = 16;
 /// Keys that are remembered because they may come again.
 const MISSED_KEYS: usize = 256;
 
+/// So many children of a shape are tried before they are looked up. At the beginning of an object, it is one for
+/// each kind of object in a message.
+const LIKELY_CHILDREN: usize = 4;
+
 /// Shapes form a tree: each has the keys of its parent and one more. [`ROOT`] has none.
 #[derive(Debug)]
 pub(super) struct ShapeTree {
     shapes: Vec<Shape>,
-    children: HashMap<(u16, Box<[u8]>), u16>,
+    /// By their place: their parent, in two bytes, and their last key.
+    children: HashMap<Box<[u8]>, u16>,
+    /// The place that was asked for last.
+    place: Vec<u8>,
     /// Definitions of those that have a number since this was asked last.
     definitions: Vec<u8>,
     /// Bytes of all definitions ever.
@@ -47,26 +54,62 @@ pub(super) struct ShapeTree {
 #[derive(Debug)]
 struct Shape {
     parent: u16,
-    /// The last key as it stands in a JSON text, `"name":`.
-    text: Box<[u8]>,
+    last_key: Key,
     keys: u16,
-    /// The child that was taken last: mostly it is taken again.
-    likely_child: u16,
+    /// The children that were looked up last; mostly one of them comes again. [`ROOT`] stands for none.
+    likely_children: [u16; LIKELY_CHILDREN],
     number: Option<u16>,
+}
+
+/// Bytes of a key that are compared at once.
+const HEAD_BYTES: usize = 8;
+
+/// A key as it stands in a JSON text, `"name":`.
+#[derive(Debug, Default)]
+struct Key {
+    text: Box<[u8]>,
+    /// Its first bytes, and a mask of those that there are.
+    head: u64,
+    mask: u64,
+}
+
+impl Key {
+    fn new(name: &[u8]) -> Self {
+        let text = [b"\"", name, b"\":"].concat();
+        let count = text.len().min(HEAD_BYTES);
+        let (mut head, mut mask) = ([0; HEAD_BYTES], [0; HEAD_BYTES]);
+        head[..count].copy_from_slice(&text[..count]);
+        mask[..count].fill(0xff);
+        Key {
+            text: text.into(),
+            head: u64::from_le_bytes(head),
+            mask: u64::from_le_bytes(mask),
+        }
+    }
+
+    /// Whether `json` begins with it. Most keys are so short that a call of `memcmp` takes longer.
+    fn begins(&self, json: &[u8]) -> bool {
+        let Some((head, rest)) = json.split_first_chunk() else {
+            return json.starts_with(&self.text);
+        };
+        (u64::from_le_bytes(*head) ^ self.head) & self.mask == 0
+            && (self.text.len() <= HEAD_BYTES || rest.starts_with(&self.text[HEAD_BYTES..]))
+    }
 }
 
 impl ShapeTree {
     pub fn new() -> Self {
         let root = Shape {
             parent: ROOT,
-            text: Box::default(),
+            last_key: Key::default(),
             keys: 0,
-            likely_child: ROOT,
+            likely_children: [ROOT; LIKELY_CHILDREN],
             number: None,
         };
         ShapeTree {
             shapes: vec![root],
             children: HashMap::new(),
+            place: Vec::new(),
             definitions: Vec::new(),
             definition_bytes: 0,
             numbers: 0,
@@ -85,10 +128,18 @@ impl ShapeTree {
         self.credit = self.credit.saturating_add(1);
     }
 
-    /// The child that was taken last, and its last key with quotes and colon.
-    pub fn likely_child(&self, shape: u16) -> Option<(u16, &[u8])> {
-        let child = self.shapes[usize::from(shape)].likely_child;
-        (child != ROOT).then(|| (child, &*self.shapes[usize::from(child)].text))
+    /// The likely child whose last key `json` begins with, and the length of that with its quotes and colon.
+    pub fn likely_child(&self, shape: u16, json: &[u8]) -> Option<(u16, usize)> {
+        for child in self.shapes[usize::from(shape)].likely_children {
+            if child == ROOT {
+                break;
+            }
+            let key = &self.shapes[usize::from(child)].last_key;
+            if key.begins(json) {
+                return Some((child, key.text.len()));
+            }
+        }
+        None
     }
 
     /// The shape with one key more; `None` if there is to be none.
@@ -96,39 +147,46 @@ impl ShapeTree {
         if key.len() > KEY_BYTES_MAX {
             return None;
         }
-        let place = (shape, Box::from(key));
-        let child = match self.children.get(&place) {
+        self.place.clear();
+        self.place.extend_from_slice(&shape.to_le_bytes());
+        self.place.extend_from_slice(key);
+        let child = match self.children.get(&*self.place) {
             Some(child) => *child,
-            None => {
-                let keys = self.shapes[usize::from(shape)].keys + 1;
-                if self.is_full() || keys > SHAPE_KEYS_MAX {
-                    return None;
-                }
-                if self.shapes.len() > NEW_SHAPES {
-                    if self.credit < OBJECTS_PER_NEW_SHAPE || !self.comes_again(&place) {
-                        return None;
-                    }
-                    self.credit -= OBJECTS_PER_NEW_SHAPE;
-                }
-                let child = self.shapes.len() as u16;
-                self.shapes.push(Shape {
-                    parent: shape,
-                    text: [b"\"", key, b"\":"].concat().into(),
-                    keys,
-                    likely_child: ROOT,
-                    number: None,
-                });
-                self.children.insert(place, child);
-                child
-            }
+            None => self.add_child(shape, key)?,
         };
-        self.shapes[usize::from(shape)].likely_child = child;
+        let likely = &mut self.shapes[usize::from(shape)].likely_children;
+        likely.rotate_right(1);
+        likely[0] = child;
         Some(child)
     }
 
-    /// Whether this key was missed behind this shape before, not long ago.
-    fn comes_again(&mut self, place: &(u16, Box<[u8]>)) -> bool {
-        let hash = self.children.hasher().hash_one(place);
+    /// Adds the shape at `self.place`, if there is to be one.
+    fn add_child(&mut self, shape: u16, key: &[u8]) -> Option<u16> {
+        let keys = self.shapes[usize::from(shape)].keys + 1;
+        if self.is_full() || keys > SHAPE_KEYS_MAX {
+            return None;
+        }
+        if self.shapes.len() > NEW_SHAPES {
+            if self.credit < OBJECTS_PER_NEW_SHAPE || !self.comes_again() {
+                return None;
+            }
+            self.credit -= OBJECTS_PER_NEW_SHAPE;
+        }
+        let child = self.shapes.len() as u16;
+        self.shapes.push(Shape {
+            parent: shape,
+            last_key: Key::new(key),
+            keys,
+            likely_children: [ROOT; LIKELY_CHILDREN],
+            number: None,
+        });
+        self.children.insert(self.place.as_slice().into(), child);
+        Some(child)
+    }
+
+    /// Whether `self.place` was missed before, not long ago.
+    fn comes_again(&mut self) -> bool {
+        let hash = self.children.hasher().hash_one(&self.place);
         let missed = &mut self.missed[hash as usize % MISSED_KEYS];
         std::mem::replace(missed, hash) == hash
     }
@@ -146,7 +204,7 @@ impl ShapeTree {
         let mut each = shape;
         while each != ROOT {
             let shape = &self.shapes[usize::from(each)];
-            texts.push(&shape.text);
+            texts.push(&shape.last_key.text);
             each = shape.parent;
         }
         self.definitions
@@ -167,5 +225,49 @@ impl ShapeTree {
     /// The definitions of shapes that have got their numbers since this was asked last.
     pub fn take_definitions(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.definitions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likely_children_are_those_that_were_asked_for_last() {
+        let mut tree = ShapeTree::new();
+        let names: Vec<String> = (0..20)
+            .map(|length| "abcdefghij".repeat(2)[..length].into())
+            .collect();
+        for name in &names {
+            let child = tree.child(ROOT, name.as_bytes()).expect("a shape");
+            assert_eq!(tree.child(ROOT, name.as_bytes()), Some(child));
+        }
+        for turn in names.windows(LIKELY_CHILDREN) {
+            let children: Vec<_> = turn
+                .iter()
+                .map(|name| tree.child(ROOT, name.as_bytes()))
+                .collect();
+            for (name, child) in turn.iter().zip(children) {
+                let text = format!("\"{name}\":");
+                let expected = child.map(|child| (child, text.len()));
+                for json in [
+                    text.clone(),
+                    format!("{text}1}}"),
+                    format!("{text}[1,2,3,4,5,6]}}"),
+                ] {
+                    assert_eq!(tree.likely_child(ROOT, json.as_bytes()), expected, "{json}");
+                }
+                for json in [
+                    &text[..text.len() - 1],
+                    &format!("\"{name}-\":1"),
+                    &text[1..],
+                    "",
+                ] {
+                    assert_eq!(tree.likely_child(ROOT, json.as_bytes()), None, "{json}");
+                }
+            }
+        }
+        let forgotten = format!("\"{}\":1", names[0]);
+        assert_eq!(tree.likely_child(ROOT, forgotten.as_bytes()), None);
     }
 }
