@@ -88,6 +88,8 @@ const lastKeys: string[] = [''];
 const parents = new Uint16Array(SHAPES_MAX);
 /** The child that was taken last: mostly it is taken again. */
 const likelyChildren = new Uint16Array(SHAPES_MAX);
+/** The one before: the first keys of a message and of the object in it take turns. */
+const secondChildren = new Uint16Array(SHAPES_MAX);
 /** All children of those shapes that have more than one. */
 const children = new Map<number, Map<string, number>>();
 const keyCounts = new Uint16Array(SHAPES_MAX);
@@ -582,8 +584,7 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
       continue;
     }
     if (countPlace === 0) {
-      const likely = likelyChildren[shape] as number;
-      const child = lastKeys[likely] === key && likely !== 0 ? likely : childOf(shape, key);
+      const child = childOf(shape, key);
       if (child !== 0) {
         shape = child;
         writeValue(value);
@@ -629,24 +630,33 @@ function isSpecial(object: object): boolean {
 
 /** The shape with one key more; 0 if there is to be none. */
 function childOf(shape: number, key: string): number {
-  const siblings = children.get(shape);
-  let child = siblings === undefined ? 0 : (siblings.get(key) ?? 0);
-  if (child === 0) {
-    const count = (keyCounts[shape] as number) + 1;
-    if (count > SHAPE_KEYS_MAX || lastKeys.length === SHAPES_MAX) return 0;
-    if (!isPlainKey(key)) return 0;
-    if (lastKeys.length > NEW_SHAPES) {
-      if (credit < OBJECTS_PER_NEW_SHAPE || !comesAgain(shape, key)) return 0;
-      credit -= OBJECTS_PER_NEW_SHAPE;
-    }
-    child = lastKeys.push(key) - 1;
-    parents[child] = shape;
-    keyCounts[child] = count;
-    keyBytesOf[child] = (keyBytesOf[shape] as number) + key.length + '"":,'.length;
-    if (siblings === undefined) children.set(shape, new Map([[key, child]]));
-    else siblings.set(key, child);
-  }
+  const likely = likelyChildren[shape] as number;
+  if (likely !== 0 && lastKeys[likely] === key) return likely;
+  const second = secondChildren[shape] as number;
+  const child = second !== 0 && lastKeys[second] === key ? second : lookUpChild(shape, key);
+  if (child === 0) return 0;
+  secondChildren[shape] = likely;
   likelyChildren[shape] = child;
+  return child;
+}
+
+function lookUpChild(shape: number, key: string): number {
+  const siblings = children.get(shape);
+  const known = siblings?.get(key);
+  if (known !== undefined) return known;
+  const count = (keyCounts[shape] as number) + 1;
+  if (count > SHAPE_KEYS_MAX || lastKeys.length === SHAPES_MAX) return 0;
+  if (!isPlainKey(key)) return 0;
+  if (lastKeys.length > NEW_SHAPES) {
+    if (credit < OBJECTS_PER_NEW_SHAPE || !comesAgain(shape, key)) return 0;
+    credit -= OBJECTS_PER_NEW_SHAPE;
+  }
+  const child = lastKeys.push(key) - 1;
+  parents[child] = shape;
+  keyCounts[child] = count;
+  keyBytesOf[child] = (keyBytesOf[shape] as number) + key.length + '"":,'.length;
+  if (siblings === undefined) children.set(shape, new Map([[key, child]]));
+  else siblings.set(key, child);
   return child;
 }
 
