@@ -253,9 +253,10 @@ function readText(): string {
   const length = bytes[at++] as number;
   const begin = at;
   at += length;
-  if (length > SHARED_LENGTH_MAX) return latin1Slice.call(bytes, begin, at);
-  // What begins like a number seldom comes again.
-  if (length <= COPIED_LENGTH_MAX && (bytes[begin] as number) <= NINE) return cut(begin, at);
+  // What begins or ends like a number, as ids do, seldom comes again.
+  if (length > SHARED_LENGTH_MAX || isDigitOrLess(begin) || isDigitOrLess(at - 1)) {
+    return length <= COPIED_LENGTH_MAX ? cut(begin, at) : latin1Slice.call(bytes, begin, at);
+  }
   let hash = length;
   for (let index = begin; index < at; index++)
     hash = Math.imul(hash, 31) + (bytes[index] as number);
@@ -269,6 +270,10 @@ function readText(): string {
   const made = length <= COPIED_LENGTH_MAX ? cut(begin, at) : latin1Slice.call(bytes, begin, at);
   shared[place] = made;
   return made;
+}
+
+function isDigitOrLess(place: number): boolean {
+  return (bytes[place] as number) <= NINE;
 }
 
 /** A short text. It costs a call of V8 to make one of bytes, and a few nanoseconds of a string. */
