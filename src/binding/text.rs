@@ -16,6 +16,9 @@ thread_local! {
 /// A larger buffer than this is given back after use, in units.
 const UNITS_KEPT_MAX: usize = 1024 * 1024;
 
+/// Of a shorter string, another question takes longer than its answer saves, in units.
+const ASKED_LENGTH_MIN: usize = 256;
+
 /// Longest sequence of bytes that one UTF-16 unit becomes.
 const UTF8_BYTES_PER_UNIT: usize = 3;
 
@@ -50,13 +53,16 @@ pub fn read_all_utf8(env: sys::napi_env, array: sys::napi_value) -> Result<(Vec<
 }
 
 /// V8 only copies the units, which it does at the speed of memory; its own conversion takes them
-/// one by one.
+/// one by one. Letters that are all ASCII it copies as bytes.
 fn append_utf8(env: sys::napi_env, value: sys::napi_value, buffer: &mut Vec<u8>) -> Result<()> {
     let mut length = 0;
     // SAFETY: with no buffer the call only writes the length.
     check(unsafe {
         sys::napi_get_value_string_utf16(env, value, ptr::null_mut(), 0, &raw mut length)
     })?;
+    if length >= ASKED_LENGTH_MIN && utf8_length(env, value)? == length {
+        return append_ascii(env, value, length, buffer);
+    }
     UNITS.with_borrow_mut(|units| {
         units.clear();
         // The call writes a zero behind the units.
@@ -79,6 +85,40 @@ fn append_utf8(env: sys::napi_env, value: sys::napi_value, buffer: &mut Vec<u8>)
         }
         Ok(())
     })
+}
+
+fn utf8_length(env: sys::napi_env, value: sys::napi_value) -> Result<usize> {
+    let mut length = 0;
+    // SAFETY: with no buffer the call only writes the length.
+    check(unsafe {
+        sys::napi_get_value_string_utf8(env, value, ptr::null_mut(), 0, &raw mut length)
+    })?;
+    Ok(length)
+}
+
+/// Appends a string of `length` letters, which are ASCII.
+fn append_ascii(
+    env: sys::napi_env,
+    value: sys::napi_value,
+    length: usize,
+    buffer: &mut Vec<u8>,
+) -> Result<()> {
+    // The call writes a zero behind the letters.
+    buffer.reserve(length + 1);
+    let mut copied = 0;
+    // SAFETY: there is room for `length + 1` bytes, and the call initialises `copied` of them.
+    unsafe {
+        let room = buffer.spare_capacity_mut().as_mut_ptr().cast();
+        check(sys::napi_get_value_string_latin1(
+            env,
+            value,
+            room,
+            length + 1,
+            &raw mut copied,
+        ))?;
+        buffer.set_len(buffer.len() + copied);
+    }
+    Ok(())
 }
 
 /// Appends the UTF-8 form of `units`.
