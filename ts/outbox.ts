@@ -22,7 +22,7 @@ const BATCH_BYTES_MAX = 28 * 1024;
 const COPIED_LENGTH_MAX = 16 * 1024;
 
 /** So many messages that somebody awaits the answer to leave together at most. */
-const AWAITED_COUNT_MAX = 32;
+const AWAITED_COUNT_MAX = 20;
 
 interface Batch {
   promise: Promise<void>;
