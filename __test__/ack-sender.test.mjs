@@ -11,6 +11,7 @@ import { Notebook } from '../dist/message-body.js';
 import { addon } from '../dist/native.js';
 import { Outbox } from '../dist/outbox.js';
 import { OwedReplies } from '../dist/owed-replies.js';
+import { PlainIds } from '../dist/plain-ids.js';
 
 /** A sender whose frames go into a list when the test flushes, and the messages that it was given. */
 function rig(options) {
@@ -79,10 +80,37 @@ const LOOKS = limits.helloTimeoutMs / limits.helloPollMs + 1;
 
 /** Bytes of JavaScript objects that are in use. */
 function heapBytes() {
-  setFlagsFromString('--expose-gc');
-  runInNewContext('gc')();
+  collectGarbage();
   return process.memoryUsage().heapUsed;
 }
+
+function collectGarbage() {
+  setFlagsFromString('--expose-gc');
+  runInNewContext('gc')();
+}
+
+test('an id that is an object counts among those of plain messages, and is let go', async () => {
+  const { acks } = rig();
+  const ids = new PlainIds();
+  const sent = (() => {
+    const id = { nobody: 'can send it back' };
+    ids.sentPlain(id);
+    acks.sentPlain(id);
+    return new WeakRef(id);
+  })();
+  ids.sentPlain('first');
+  ids.sentPlain('second');
+  // The one that has come was the reply to the object.
+  const owed = ids.owed(1);
+  assert.deepEqual(
+    [owed.take(undefined), owed.take('first'), owed.take('second')],
+    [false, true, true],
+  );
+  assert.equal(ids.owed(2).take('first'), false);
+  await new Promise(setImmediate);
+  collectGarbage();
+  assert.equal(sent.deref(), undefined);
+});
 
 test('one message without an outcome keeps nothing of those behind it', () => {
   const { acks, flush, frames, outcomes, send, take } = rig();

@@ -190,7 +190,8 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
 
   /** A plain message with this id is sent, to which an old server may reply too. */
   sentPlain(id: unknown): void {
-    if (id && this.#peer !== 'acknowledging') this.#owedToPlain.add(id);
+    if (!id || typeof id === 'object' || this.#peer === 'acknowledging') return;
+    this.#owedToPlain.add(id);
   }
 
   /** Takes a reply, which is all that an old server says. False if it is none of ours. */

@@ -12,7 +12,8 @@ export class PlainIds {
 
   sentPlain(id: unknown): void {
     if (!id) return;
-    this.#ids.push(id);
+    // The reply to an id that is an object has another object. It counts, and is not recognised.
+    this.#ids.push(typeof id === 'object' ? undefined : id);
     const max = limits.unansweredIdsMax;
     if (this.#ids.length < 2 * max) return;
     this.#ids = this.#ids.slice(max);
@@ -22,7 +23,9 @@ export class PlainIds {
   /** The replies that may still come when so many have; they are taken for those to the first. */
   owed(answered: number): OwedReplies {
     const owed = new OwedReplies(2 * limits.unansweredIdsMax);
-    for (const id of this.#ids.slice(Math.max(0, answered - this.#forgotten))) owed.add(id);
+    for (const id of this.#ids.slice(Math.max(0, answered - this.#forgotten))) {
+      if (id !== undefined) owed.add(id);
+    }
     return owed;
   }
 }

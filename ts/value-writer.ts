@@ -90,7 +90,7 @@ const parents = new Uint16Array(SHAPES_MAX);
 const likelyChildren = new Uint16Array(SHAPES_MAX);
 /** The one before: the first keys of a message and of the object in it take turns. */
 const secondChildren = new Uint16Array(SHAPES_MAX);
-/** All children of those shapes that have more than one. */
+/** The children of each shape that has some. */
 const children = new Map<number, Map<string, number>>();
 const keyCounts = new Uint16Array(SHAPES_MAX);
 /** Bytes of all keys in a JSON text. */
