@@ -180,8 +180,28 @@ test('a request without an id is sent with one behind its other properties', asy
     },
     ...Array.from({ length: 500 }, () => ({ value: next() })),
   ];
+  let asked = 0;
+  const late = {
+    get id() {
+      return asked++ === 0 ? undefined : 'late';
+    },
+    a: 3,
+  };
+  const makingUp = {
+    get a() {
+      this.id = 'set';
+      return 4;
+    },
+    id: undefined,
+  };
   // Where an id that is none has its place, it may keep that.
-  const others = [{ toJSON: () => ({ as: 'json' }) }, { id: null, a: 1 }, { id: undefined, a: 2 }];
+  const others = [
+    { toJSON: () => ({ as: 'json' }) },
+    { id: null, a: 1 },
+    { id: undefined, a: 2 },
+    late,
+    makingUp,
+  ];
   const answers = [...messages, ...others].map((message) => client.request(message));
   for (const message of [[], [{ a: 1 }], new Date(0)]) {
     await assert.rejects(client.request(message), { code: 'ERR_IPC_UNSERIALIZABLE' });
@@ -195,16 +215,19 @@ test('a request without an id is sent with one behind its other properties', asy
     frames().slice(0, messages.length),
     messages.map((message, index) => JSON.stringify({ ...message, id: ids[index] })),
   );
+  const placed = frames().slice(messages.length);
+  assert.ok(placed.every((text) => text.split('"id":').length === 2));
   assert.deepEqual(
-    frames()
-      .slice(messages.length)
-      .map((text) => JSON.parse(text)),
-    [{ as: 'json' }, { a: 1 }, { a: 2 }].map((other, index) => ({
+    placed.map((text) => JSON.parse(text)),
+    [{ as: 'json' }, { a: 1 }, { a: 2 }, { a: 3 }, { a: 4 }].map((other, index) => ({
       ...other,
       id: ids[messages.length + index],
     })),
   );
   client.disconnect();
+  // What can never be sent says so without a connection, too.
+  await assert.rejects(client.request([]), { code: 'ERR_IPC_UNSERIALIZABLE' });
+  await assert.rejects(client.request({}), { code: 'ERR_IPC_NOT_CONNECTED' });
   const outcomes = await Promise.allSettled(answers);
   assert.ok(outcomes.every(({ reason }) => reason.code === 'ERR_IPC_CONNECTION_CLOSED'));
 });

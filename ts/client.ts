@@ -357,14 +357,14 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     );
     const attempts = wholeNumber('attempts', options.attempts, 1, ATTEMPTS);
     if (signal?.aborted) throw abortReason(signal);
-    const own = idOf(message);
-    const id = own ?? this.#requests.newId();
+    const given = idOf(message);
+    const id = given ?? this.#requests.newId();
     if ((typeof id !== 'string' && typeof id !== 'number') || !id) {
       throw invalidArgument('message.id must be a non-empty string or a number other than 0');
     }
     // Mostly it is added where the message is written, without a copy.
-    const missing = own === undefined ? id : undefined;
-    const whole = own === null ? withId(message, id) : message;
+    const isAdded = given === undefined && attempts === 1 && this.#outbox !== undefined;
+    const whole = given == null && !isAdded ? withId(message, id) : message;
     const requests = this.#requests;
     const ask = (send: (outbox: Outbox) => Promise<void>) => {
       const outbox = this.#outbox;
@@ -376,9 +376,9 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
     this.#listen();
     if (attempts === 1) {
       requests.checkFree(id);
-      return ask((outbox) => outbox.send(whole, this.#maxFrameBytes, missing));
+      return ask((outbox) => outbox.send(whole, this.#maxFrameBytes, isAdded ? id : undefined));
     }
-    const text = stringify(own == null ? withId(message, id) : message, this.#maxFrameBytes);
+    const text = stringify(whole, this.#maxFrameBytes);
     return requests.reserve(id, async () => {
       const life = this.#life;
       for (let attempt = 1; ; attempt++) {

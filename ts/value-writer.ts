@@ -601,7 +601,8 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
     writeValue(value);
   }
   if (missingId !== undefined && depth === 1) {
-    const child = countPlace === 0 ? childOf(shape, 'id') : 0;
+    // A getter may have made up for it.
+    const child = countPlace === 0 && !hasKey(shape, 'id') ? childOf(shape, 'id') : 0;
     if (child === 0) throw LEFT_TO_V8;
     shape = child;
     writeValue(missingId);
@@ -638,6 +639,13 @@ function childOf(shape: number, key: string): number {
   secondChildren[shape] = likely;
   likelyChildren[shape] = child;
   return child;
+}
+
+function hasKey(shape: number, key: string): boolean {
+  for (let each = shape; each !== 0; each = parents[each] as number) {
+    if (lastKeys[each] === key) return true;
+  }
+  return false;
 }
 
 function lookUpChild(shape: number, key: string): number {
