@@ -80,6 +80,49 @@ test('a getter that sends something itself disturbs neither message', async (t) 
   assert.equal(sent.length, inner.length);
 });
 
+test('a getter of the first message of a tick may send anything', async (t) => {
+  const path = folder(t);
+  const { peers } = await plainServer(t, path('plain.sock'));
+  const { client } = await connected(t, { socketPath: path('plain.sock') });
+  let round = 0;
+  // It may be asked again, by JSON.stringify.
+  let asked = 0;
+  const ways = [
+    () => client.send('text'),
+    () => client.send(null),
+    () => client.send({ of: 'the getter' }),
+    () => client.send('acknowledged', { ack: true }),
+    () => client.request({ of: 'the getter', id: `r${asked++}` }, { attempts: 2 }),
+    () => client.send('x'.repeat(100_000)),
+  ];
+  const outcomes = [];
+  for (const way of ways) {
+    for (const call of ['send', 'request']) {
+      const mine = (n) => ({ round, n });
+      round++;
+      const first = {
+        get inner() {
+          outcomes.push(way());
+          return 1;
+        },
+        ...mine(0),
+      };
+      outcomes.push(client[call](first), ...[1, 2, 3].map((n) => client.send(mine(n))));
+      const frames = () =>
+        peers[0].frames
+          .map((text) => JSON.parse(text))
+          .filter((message) => message?.round === round);
+      await until(() => frames().some(({ n }) => n === 3), 'the last of the tick');
+      assert.deepEqual(
+        frames().map(({ n }) => n),
+        [0, 1, 2, 3],
+      );
+    }
+  }
+  client.disconnect();
+  await Promise.allSettled(outcomes);
+});
+
 test('toJSON is asked once per message', async (t) => {
   const path = folder(t);
   const { peers } = await plainServer(t, path('plain.sock'));

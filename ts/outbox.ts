@@ -152,6 +152,11 @@ export class Outbox {
       const isCopied = this.#part === undefined && text.length <= COPIED_LENGTH_MAX;
       if (isCopied && this.#values?.addJson(text)) return text.length;
       this.flush();
+    } else {
+      // The first message may be on its way into it, with a getter that sends this. It is interrupted
+      // thereby, and comes behind.
+      this.#values?.release();
+      this.#values = undefined;
     }
     this.#text += HEADER_PLACE + text;
     return text.length;
