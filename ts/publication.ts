@@ -177,7 +177,7 @@ function record(
 ): { id: string; body: MessageBody } {
   object('message', message);
   let fields = message as PublishableMessage & { toJSON?: unknown };
-  if ('toJSON' in fields && typeof fields.toJSON === 'function') fields = plain(fields);
+  if (typeof fields.toJSON === 'function') fields = plain(fields);
   for (const field in fields) {
     if (isColumn(field) || !Object.hasOwn(fields, field)) continue;
     if (fields[field as keyof PublishableMessage] !== undefined) {
@@ -186,8 +186,12 @@ function record(
       );
     }
   }
-  const { [ID]: id = newId(), [PAYLOAD]: payload = null, [TIMESTAMP]: timestamp = now() } = fields;
-  const type = fields[TYPE];
+  const {
+    [ID]: id = newId(),
+    [TYPE]: type,
+    [PAYLOAD]: payload = null,
+    [TIMESTAMP]: timestamp = now(),
+  } = fields;
   if (!isName(id)) throw invalid(wanted('id', NAME, id));
   if (!isName(type)) throw invalid(wanted('type', NAME, type));
   if (!Number.isFinite(timestamp)) {
