@@ -98,6 +98,7 @@ test('an id that is an object counts among those of plain messages, and is let g
     acks.sentPlain(id);
     return new WeakRef(id);
   })();
+  ids.sentPlain(() => 'no reply');
   ids.sentPlain('first');
   ids.sentPlain('second');
   // The one that has come was the reply to the object.

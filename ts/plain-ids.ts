@@ -11,8 +11,9 @@ export class PlainIds {
   #forgotten = 0;
 
   sentPlain(id: unknown): void {
-    if (!id) return;
-    // The reply to an id that is an object has another object. It counts, and is not recognised.
+    // JSON has no form for a function or a symbol, so that there is no reply.
+    if (!id || typeof id === 'function' || typeof id === 'symbol') return;
+    // That to an id that is an object has another object. It counts, and is not recognised.
     this.#ids.push(typeof id === 'object' ? undefined : id);
     const max = limits.unansweredIdsMax;
     if (this.#ids.length < 2 * max) return;
