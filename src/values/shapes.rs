@@ -155,8 +155,11 @@ impl ShapeTree {
             None => self.add_child(shape, key)?,
         };
         let likely = &mut self.shapes[usize::from(shape)].likely_children;
-        likely.rotate_right(1);
-        likely[0] = child;
+        // It is there where white space kept it from being tried.
+        if !likely.contains(&child) {
+            likely.rotate_right(1);
+            likely[0] = child;
+        }
         Some(child)
     }
 
