@@ -121,7 +121,8 @@ describe('every call fails', { timeout, skip: noOracle || noStrace }, () => {
   ]) {
     test(`publish: ${error} from ${call}`, async (t) => {
       const stage = prepared(t);
-      const storing = publisher({ group: COUNT, timeoutMs: 1_000, attempts: 1 });
+      // While a commit is under way, nobody knows. It is tried after waits of 50, 100, 200, 400 and 800 ms.
+      const storing = publisher({ group: COUNT, timeoutMs: 1_300, attempts: 1 });
       const said = await run(stage, storing, strace(stage, call, inject(call, `error=${error}`)));
       assert.equal(said.accepted, 0);
       const rejected = stage.ledgers('published').filter(({ kind }) => kind === 'rejected');
