@@ -1,7 +1,16 @@
 import { types } from 'node:util';
 import { internal } from './errors.js';
 import type { NativeValues } from './native.js';
+import { IS_PLAIN } from './plain-units.js';
 import { observe } from './value-habit.js';
+import {
+  beginObject,
+  childOf,
+  definitionOf,
+  hasKey,
+  keyBytesOf,
+  SHAPES_MAX,
+} from './value-shapes.js';
 import { Token } from './value-tokens.js';
 
 // JSON values on their way to the addon, which prints them as `JSON.stringify` would: V8 takes as
@@ -39,27 +48,6 @@ const APART_LENGTH_MAX = 16 * 1024 * 1024;
 /** UTF-8 has at most so many bytes for a unit. */
 const UTF8_BYTES_PER_UNIT = 3;
 
-/** Shapes that are known; further keys of objects are noted each time. */
-const SHAPES_MAX = 16 * 1024;
-
-/** Keys of one shape at most; further ones of an object are noted each time. */
-const SHAPE_KEYS_MAX = 256;
-
-/** A longer key is noted each time, as one that JSON has to escape, and so are those behind it. */
-const KEY_LENGTH_MAX = 100;
-
-/** So many shapes are learnt when they come for the first time. */
-const NEW_SHAPES = 1024;
-
-/**
- * A further one has to come again, and so many objects for each of them. Where keys are data, such as
- * in maps by an id, new shapes are of no use, and each costs many times what it would save.
- */
-const OBJECTS_PER_NEW_SHAPE = 16;
-
-/** Keys that are remembered because they may come again, a power of two. */
-const MISSED_KEYS = 256;
-
 /** Bytes that any token takes which has no length of its own in four bytes. */
 const SHORT_TOKEN_BYTES_MAX = 64;
 
@@ -68,9 +56,6 @@ const BUFFER_BYTES = 8 * 1024;
 
 /** A buffer does not get longer. */
 const BUFFER_BYTES_MAX = 2 ** 31;
-
-/** Bytes of all definitions of shapes that are kept; beyond them they are made anew. */
-const DEFINITION_BYTES_MAX = 1024 * 1024;
 
 /** Bytes of all buffers that are kept for the next messages. */
 const KEPT_BYTES_MAX = 4 * 1024 * 1024;
@@ -81,29 +66,7 @@ const JSON_BYTES_PER_BYTE = 6;
 /** Thrown where a value is not plainly walked. */
 const LEFT_TO_V8 = new Error('left to JSON.stringify');
 
-// A shape is the keys of an object in their order. Shapes form a tree: each has the keys of its
-// parent and one more. 0 has none.
-/** The last key. */
-const lastKeys: string[] = [''];
-const parents = new Uint16Array(SHAPES_MAX);
-/** The child that was taken last: mostly it is taken again. */
-const likelyChildren = new Uint16Array(SHAPES_MAX);
-/** The one before: the first keys of a message and of the object in it take turns. */
-const secondChildren = new Uint16Array(SHAPES_MAX);
-/** The children of each shape that has some. */
-const children = new Map<number, Map<string, number>>();
-const keyCounts = new Uint16Array(SHAPES_MAX);
-/** Bytes of all keys in a JSON text. */
-const keyBytesOf = new Uint32Array(SHAPES_MAX);
-/** How many objects have come that no new shape has been taken for. */
-let credit = 0;
-/** Keys that no shape had when they came, and behind which. */
-const missedKeys = new Array<string>(MISSED_KEYS).fill('');
-const missedBehind = new Uint16Array(MISSED_KEYS);
-/** What the addon is told of it. */
-let definitions: (Buffer | undefined)[] = [];
-let definitionBytes = 0;
-/** The buffer in which it has a number, and that number. */
+/** The buffer in which a shape has a number, and that number. */
 const holders = new Float64Array(SHAPES_MAX);
 const places = new Uint16Array(SHAPES_MAX);
 
@@ -242,7 +205,7 @@ export class ValueBuffer {
     this.#open();
     bytesEnd = Number.POSITIVE_INFINITY;
     for (const shape of shapes) {
-      const definition = definitions[shape] ?? define(shape);
+      const definition = definitionOf(shape);
       reserve(definition.length);
       bytes.set(definition, at);
       at += definition.length;
@@ -483,12 +446,6 @@ function writeText(value: string): void {
   at = begin + length;
 }
 
-/** Units that stand for themselves in a JSON text and are one byte long: 1, else 0 or nothing. */
-const IS_PLAIN = new Uint8Array(128);
-IS_PLAIN.fill(1, 0x20, 0x7f);
-IS_PLAIN[0x22] = 0;
-IS_PLAIN[0x5c] = 0;
-
 function writeUnits(value: string): void {
   const { length } = value;
   slowTextCount++;
@@ -570,7 +527,7 @@ function checkIsLeftOut(value: object): void {
 function writeProperties(object: Record<string, unknown>, isPlain: boolean): void {
   const begin = at;
   at += 3;
-  credit++;
+  beginObject();
   let shape = 0;
   // A property that no shape has is noted with its key, and so are those behind it.
   let countPlace = 0;
@@ -627,83 +584,4 @@ function isSpecial(object: object): boolean {
   return (
     types.isBoxedPrimitive(object) || ArrayBuffer.isView(object) || isRawJSON?.(object) === true
   );
-}
-
-/** The shape with one key more; 0 if there is to be none. */
-function childOf(shape: number, key: string): number {
-  const likely = likelyChildren[shape] as number;
-  if (likely !== 0 && lastKeys[likely] === key) return likely;
-  const second = secondChildren[shape] as number;
-  const child = second !== 0 && lastKeys[second] === key ? second : lookUpChild(shape, key);
-  if (child === 0) return 0;
-  secondChildren[shape] = likely;
-  likelyChildren[shape] = child;
-  return child;
-}
-
-function hasKey(shape: number, key: string): boolean {
-  for (let each = shape; each !== 0; each = parents[each] as number) {
-    if (lastKeys[each] === key) return true;
-  }
-  return false;
-}
-
-function lookUpChild(shape: number, key: string): number {
-  const siblings = children.get(shape);
-  const known = siblings?.get(key);
-  if (known !== undefined) return known;
-  const count = (keyCounts[shape] as number) + 1;
-  if (count > SHAPE_KEYS_MAX || lastKeys.length === SHAPES_MAX) return 0;
-  if (!isPlainKey(key)) return 0;
-  if (lastKeys.length > NEW_SHAPES) {
-    if (credit < OBJECTS_PER_NEW_SHAPE || !comesAgain(shape, key)) return 0;
-    credit -= OBJECTS_PER_NEW_SHAPE;
-  }
-  const child = lastKeys.push(key) - 1;
-  parents[child] = shape;
-  keyCounts[child] = count;
-  keyBytesOf[child] = (keyBytesOf[shape] as number) + key.length + '"":,'.length;
-  if (siblings === undefined) children.set(shape, new Map([[key, child]]));
-  else siblings.set(key, child);
-  return child;
-}
-
-/** Whether the key was missed behind this shape before, not long ago. */
-function comesAgain(shape: number, key: string): boolean {
-  const last = key.length - 1;
-  const mixed = 31 * shape + 17 * key.length + 7 * key.charCodeAt(last) + key.charCodeAt(last >> 1);
-  const place = mixed & (MISSED_KEYS - 1);
-  if (missedKeys[place] === key && missedBehind[place] === shape) return true;
-  missedKeys[place] = key;
-  missedBehind[place] = shape;
-  return false;
-}
-
-function isPlainKey(key: string): boolean {
-  if (key.length > KEY_LENGTH_MAX) return false;
-  for (let index = 0; index < key.length; index++) {
-    if (IS_PLAIN[key.charCodeAt(index)] !== 1) return false;
-  }
-  return true;
-}
-
-/** How many keys there are, and of each its length and itself as it stands in a JSON text. */
-function define(shape: number): Buffer {
-  const keys: string[] = [];
-  for (let each = shape; each !== 0; each = parents[each] as number) {
-    keys.unshift(`"${lastKeys[each]}":`);
-  }
-  const definition = Buffer.alloc(2 + (keyBytesOf[shape] as number));
-  let end = definition.writeUInt16LE(keys.length);
-  for (const key of keys) {
-    end = definition.writeUInt8(key.length, end);
-    end += definition.write(key, end, 'latin1');
-  }
-  definitionBytes += end;
-  if (definitionBytes > DEFINITION_BYTES_MAX) {
-    definitions = [];
-    definitionBytes = end;
-  }
-  definitions[shape] = definition.subarray(0, end);
-  return definitions[shape];
 }
