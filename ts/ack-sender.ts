@@ -190,9 +190,7 @@ in the server's window, ${length} more would exceed maxOutboundBytes (${this.#he
 
   /** A plain message with this id is sent, to which an old server may reply too. */
   sentPlain(id: unknown): void {
-    // No reply has any other id that is the same; see `PlainIds`.
-    const isPlain = typeof id === 'string' || typeof id === 'number' || typeof id === 'boolean';
-    if (id && isPlain && this.#peer !== 'acknowledging') this.#owedToPlain.add(id);
+    if (id && this.#peer !== 'acknowledging') this.#owedToPlain.add(id);
   }
 
   /** Takes a reply, which is all that an old server says. False if it is none of ours. */

@@ -13,8 +13,12 @@ export class OwedReplies {
     this.#max = max;
   }
 
-  /** One more reply with this id may come. */
+  /**
+   * One more reply with this id may come. Nothing is kept of an id that none can be recognised by: an object
+   * comes back as another one, and what JSON has no form for not at all.
+   */
   add(id: unknown): void {
+    if (typeof id !== 'string' && typeof id !== 'number' && typeof id !== 'boolean') return;
     this.#young.set(id, (this.#young.get(id) ?? 0) + 1);
     if (this.#young.size < this.#max) return;
     this.#old = this.#young;

@@ -13,7 +13,7 @@ export class PlainIds {
   sentPlain(id: unknown): void {
     // JSON has no form for a function or a symbol, so that there is no reply.
     if (!id || typeof id === 'function' || typeof id === 'symbol') return;
-    // That to an id that is an object has another object. It counts, and is not recognised.
+    // That to an object counts, and is not recognised; see `OwedReplies`.
     this.#ids.push(typeof id === 'object' ? undefined : id);
     const max = limits.unansweredIdsMax;
     if (this.#ids.length < 2 * max) return;
@@ -24,9 +24,7 @@ export class PlainIds {
   /** The replies that may still come when so many have; they are taken for those to the first. */
   owed(answered: number): OwedReplies {
     const owed = new OwedReplies(2 * limits.unansweredIdsMax);
-    for (const id of this.#ids.slice(Math.max(0, answered - this.#forgotten))) {
-      if (id !== undefined) owed.add(id);
-    }
+    for (const id of this.#ids.slice(Math.max(0, answered - this.#forgotten))) owed.add(id);
     return owed;
   }
 }
