@@ -35,6 +35,32 @@ test('a handled message is accepted by the socket, and nothing is written to the
   assert.deepEqual([mode, pending, viaSocket, viaQueue], ['socket', 0, 501, 0]);
 });
 
+test('a message is read field by field, as JSON.stringify asks for its form', async (t) => {
+  const where = paths(t);
+  const { seen } = await serverOf(t, where);
+  const { publisher } = publisherOf(t, where);
+  const changing = {
+    id: 'changing',
+    get type() {
+      this.payload = 'changed';
+      return 'candle';
+    },
+    payload: 'first',
+    timestamp: 1,
+  };
+  const form = message('its own form');
+  const forms = new Proxy(message('hidden'), {
+    get: (target, key) => (key === 'toJSON' ? () => form : target[key]),
+  });
+  const copied = { ...message('copied'), timestamp: 2 };
+  await publisher.publishMany([changing, forms, copied]);
+  assert.deepEqual(seen, [
+    { id: 'changing', type: 'candle', payload: 'changed', timestamp: 1 },
+    form,
+    copied,
+  ]);
+});
+
 test('what is missing is made, and nothing else is let in', async (t) => {
   const where = paths(t);
   const { seen } = await serverOf(t, where);

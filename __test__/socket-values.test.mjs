@@ -438,6 +438,31 @@ test('short texts arrive as they are, wherever they lie and however often', asyn
   assert.deepEqual(messages, sent);
 });
 
+test('texts of about 256 units arrive as they are, whatever V8 keeps them in', async (t) => {
+  const texts = [];
+  for (let length = 240; length < 270; length++) {
+    const ascii = 'a'.repeat(length);
+    // A part of a string of two bytes for each letter, of which this has none that needs them.
+    texts.push(
+      ascii,
+      `Ł${ascii}`.slice(1),
+      `${ascii}é`,
+      `Ł${ascii}`,
+      `${ascii}\u007f`,
+      `\ud800${ascii}`,
+    );
+  }
+  // A text is no object, so that it is handed over as JSON.stringify has it; one after the other, alone.
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  const messages = [];
+  server.setMessageHandler((message) => void messages.push(message));
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  for (const text of texts) await client.send(text);
+  await until(() => messages.length === texts.length, 'all texts');
+  assert.deepEqual(messages, texts);
+});
+
 test('many clients of one tick keep their messages apart', async (t) => {
   const path = folder(t);
   const { server } = await listen(t, { socketPath: path('ipc.sock'), maxConnections: 60 });
