@@ -129,6 +129,29 @@ describe('draining', () => {
     );
   });
 
+  test('messages of new kinds arrive whole, whoever asks for them', async (t) => {
+    const received = [];
+    const { queue, poller } = setUp(t, { onMessage: (message) => void received.push(message) });
+    await poller.start();
+    for (let round = 0; round < 20; round++) {
+      const payloads = [
+        { [`new ${round}`]: [{ [`inner ${round}`]: round + 0.5, text: 'größer' }], flag: true },
+        // What only `JSON.parse` is to judge takes all others along.
+        ...(round % 3 === 0 ? [JSON.parse('{"__proto__":1,"a":[]}')] : []),
+        ...(round % 4 === 0 ? [new Array(30).fill('a text of more than ten letters')] : []),
+        [round, -0.5, 1e21, null, ''],
+      ];
+      const sent = payloads.map((payload, place) =>
+        message(`"${round}" \n${place}`, { payload, timestamp: 1_000 * round + place + 1 }),
+      );
+      queue.enqueueMany(sent);
+      // The worker thread and this one number the shapes of what they hand over on their own.
+      if (round % 2 === 0) assert.deepEqual(queue.dequeue(), sent);
+      await until(() => received.length === sent.length);
+      assert.deepEqual(received.splice(0), sent);
+    }
+  });
+
   test('corrupt rows are set aside, the others handled', { skip: noPython }, async (t) => {
     const { queue, poller, handled } = setUp(t);
     queue.enqueueMany(messages(5));

@@ -144,7 +144,7 @@ export interface NativeQueue {
   enqueueLater(...args: [ticket: number, ...values: NativeValues, idempotent: boolean]): void;
   /** Answers a package, see `ts/value-reader.ts`. */
   dequeue(limit: number): ArrayBuffer;
-  /** Has the next package of `dequeue`, `claim` and `claimLater` define all its shapes anew. */
+  /** Has the next package of `dequeue` or `claim` define all its shapes anew. */
   forgetShapes(): void;
   markProcessed(id: string): void;
   markProcessedMany(ids: string[]): number;
@@ -175,7 +175,8 @@ export interface NativeQueue {
   /**
    * `Claimed` brings the claims, and tells whether they ended in front of a
    * message that is to be delivered alone, or consist of one, as `alone` permits. With
-   * `leastTried` those come first of which the fewest deliveries were begun.
+   * `leastTried` those come first of which the fewest deliveries were begun. Their shapes are numbered
+   * apart from those of the other packages; `forgetShapes` has all of them defined anew.
    */
   claimLater(
     ticket: number,
@@ -184,6 +185,7 @@ export interface NativeQueue {
     attemptsMax: number,
     alone: boolean,
     leastTried: boolean,
+    forgetShapes: boolean,
   ): void;
   settle(request: string): string;
   settleLater(ticket: number, request: string): void;

@@ -18,14 +18,15 @@ import {
   settlementOf,
   settleRequest,
 } from './settlement.js';
-import { readPackage, type ShapeTable } from './value-reader.js';
+import type { ShapeTable } from './value-reader.js';
 import type { ClaimAnswer, WorkerCalls } from './worker-calls.js';
 
 /** What a source needs of its queue. */
 interface SourceQueue {
   readonly native: NativeQueue;
   readonly work: WorkerCalls;
-  readonly shapes: ShapeTable;
+  readonly workerShapes: ShapeTable;
+  claimNow(...terms: Parameters<NativeQueue['claim']>): ClaimedMessage[];
   /** Hours that processed messages are kept where nobody says otherwise. */
   readonly keptHours: number;
   /** Calls the addon, and makes its errors ours. */
@@ -35,7 +36,7 @@ interface SourceQueue {
 
 /** How `SQLiteQueuePoller` takes messages of a queue: with claims, on the worker thread. */
 export function queueSource(
-  { native, work, shapes, keptHours, call, onDoorbell }: SourceQueue,
+  { native, work, workerShapes, claimNow, keptHours, call, onDoorbell }: SourceQueue,
   policy: RetryPolicy,
 ): MessageSource {
   // On the worker thread, which takes real time. Where a test has faked the timers nothing may
@@ -49,17 +50,13 @@ export function queueSource(
   const claim = (limit: number, leaseMs: number, alone: boolean, leastTried: boolean) => {
     const attempts = attemptsMax(policy.maxAttempts);
     return run(
-      (): ClaimAnswer => {
-        shapes.mend(native);
-        const claimed = native.claim(limit, leaseMs, attempts, undefined, leastTried);
-        return {
-          claims: readPackage(shapes, claimed) as ClaimedMessage[],
-          suspects: false,
-        };
-      },
+      (): ClaimAnswer => ({
+        claims: claimNow(limit, leaseMs, attempts, undefined, leastTried),
+        suspects: false,
+      }),
       (native, ticket) => {
-        shapes.mend(native);
-        native.claimLater(ticket, limit, leaseMs, attempts, alone, leastTried);
+        const forgetShapes = workerShapes.isTorn;
+        native.claimLater(ticket, limit, leaseMs, attempts, alone, leastTried, forgetShapes);
       },
       (answer): Claims => {
         if (!answer.suspects) return answer.claims;

@@ -54,8 +54,10 @@ export class SQLiteQueue {
   readonly #key: number;
   readonly #dialect: NativeDialect | undefined;
   readonly #work: WorkerCalls;
-  /** Those of messages that the addon hands over. */
+  /** Those of messages that were asked for on this thread. */
   readonly #shapes = new ShapeTable();
+  /** Those of messages that the worker thread has claimed. */
+  readonly #workerShapes = new ShapeTable();
   readonly #doorbells = new Set<() => void>();
   /** The file behind `:memory:`, which goes with the queue. */
   #privateFile: string | undefined;
@@ -369,7 +371,9 @@ export class SQLiteQueue {
     const queue = {
       native: this.#native,
       work: this.#work,
-      shapes: this.#shapes,
+      workerShapes: this.#workerShapes,
+      claimNow: (...terms: Parameters<NativeQueue['claim']>) =>
+        this.#read((native) => native.claim(...terms)) as ClaimedMessage[],
       keptHours: this.#retentionHours,
       call: <T>(work: () => T) => this.#call(work),
       onDoorbell: (listener: () => void) => this.#onDoorbell(listener),
@@ -419,7 +423,7 @@ export class SQLiteQueue {
     onCompleted: (ticket, code, value) => this.#work.completed(ticket, code, value),
     onClaimed: (ticket, claims, suspects) =>
       this.#work.claimed(ticket, { claims: claims as ClaimedMessage[], suspects }),
-    shapes: this.#shapes,
+    shapes: this.#workerShapes,
     onDoorbell: () => {
       for (const listener of this.#doorbells) listener();
     },

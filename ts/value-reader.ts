@@ -149,7 +149,7 @@ export function readMessages(
   return messages;
 }
 
-/** A message by itself, see `Scanner::package` in the core. */
+/** A message by itself, see `Package` in the core. */
 export function readPackage(
   table: ShapeTable,
   source: ArrayBuffer,

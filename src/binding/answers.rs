@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::errors::{self, exception};
 use crate::error::{Code, Error};
-use crate::queue::{ClaimedJson, FailOutcome, Failure, Refused, Reply, Settled, Settlement};
+use crate::queue::{ClaimedPackage, FailOutcome, Failure, Refused, Reply, Settled, Settlement};
 
 /// `NativeQueue.settleLater` reads this; claims are `[id, token]`.
 #[derive(Deserialize)]
@@ -23,8 +23,8 @@ struct SettleRequest {
 /// What a completed request resolves with.
 pub enum Answer {
     Json(String),
-    /// Messages, which are taken apart on their way.
-    Claimed(ClaimedJson),
+    /// Messages.
+    Claimed(ClaimedPackage),
 }
 
 /// The answer for a reply of the worker.

@@ -221,7 +221,7 @@ impl EventLoop {
             core.poll_likely(&mut events);
         }
         if !events.is_empty() {
-            self.call(|env, inbox| events::encode(env, inbox, &self.sources, events, Vec::new()));
+            self.call(|env, inbox| events::encode(env, inbox, events, Vec::new()));
         }
         // `None` when JavaScript has closed it.
         let done = self
@@ -258,7 +258,7 @@ impl EventLoop {
         if events.is_empty() && told.is_empty() {
             return;
         }
-        self.call(|env, inbox| events::encode(env, inbox, &self.sources, events, told));
+        self.call(|env, inbox| events::encode(env, inbox, events, told));
     }
 
     /// Calls the dispatcher with what `encode` made, as the outermost frame: promises and

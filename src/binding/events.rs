@@ -1,6 +1,5 @@
 //! How the events of one wake-up cross the boundary: together, one behind the other.
 
-use std::cell::RefCell;
 use std::ptr;
 
 use napi::sys;
@@ -8,7 +7,7 @@ use napi::sys;
 use super::answers::{Answer, answer};
 use super::errors;
 use super::inbox::Inbox;
-use super::sources::{Sources, Told};
+use super::sources::Told;
 use super::text::{check, write_utf8};
 use crate::error::Error;
 use crate::queue::Completion;
@@ -66,7 +65,6 @@ pub type Arguments = [sys::napi_value; 5];
 pub fn encode(
     env: sys::napi_env,
     inbox: &mut Inbox,
-    sources: &RefCell<Sources>,
     events: Vec<Event>,
     told: Vec<Told>,
 ) -> errors::Result<Arguments> {
@@ -177,11 +175,9 @@ pub fn encode(
         match told {
             Told::Completed(queue, Completion { ticket, result }) => match result.map(answer) {
                 Ok(Answer::Claimed(claimed)) => {
-                    let mut sources = sources.borrow_mut();
-                    let scanner = &mut sources.of(queue).scanner;
                     list.begin(Kind::Claimed, queue);
                     list.number(ticket as f64);
-                    list.bytes(inbox, &scanner.package(claimed.json.as_bytes()))?;
+                    list.bytes(inbox, &claimed.bytes)?;
                     list.number(f64::from(u8::from(claimed.suspects)));
                 }
                 Ok(Answer::Json(json)) => {

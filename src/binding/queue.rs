@@ -23,7 +23,6 @@ use crate::queue::{
 };
 use crate::reactor::Key;
 use crate::validate::{self, Dialect};
-use crate::values::Scanner;
 
 /// How the caller's zod judges the numbers on which its versions differ.
 #[napi(object)]
@@ -182,18 +181,18 @@ impl NativeQueue {
         )
     }
 
-    /// Answers a package, see [`crate::values::Scanner::package`].
+    /// Answers a package, see [`crate::values::Package`].
     #[napi(catch_unwind)]
     pub fn dequeue(&mut self, env: Env, limit: u32) -> errors::Result<Unknown<'static>> {
-        let messages = self.store()?.dequeue(limit).map_err(exception)?;
-        self.package(env, &messages)
+        let package = self.store()?.dequeue_package(limit).map_err(exception)?;
+        self.hand_over(env, &package)
     }
 
     /// Has the next package define all its shapes anew.
     #[napi(catch_unwind)]
-    pub fn forget_shapes(&self) {
-        let mut sources = self.event_loop.sources().borrow_mut();
-        sources.of(self.key).scanner = Scanner::default();
+    pub fn forget_shapes(&mut self) -> errors::Result<()> {
+        self.store()?.forget_shapes();
+        Ok(())
     }
 
     #[napi(catch_unwind)]
@@ -239,8 +238,9 @@ impl NativeQueue {
             alone: true,
             least_tried: least_tried.unwrap_or_default(),
         };
-        let claimed = self.store()?.claim_json(limit, &terms).map_err(exception)?;
-        self.package(env, &claimed.json)
+        let store = self.store()?;
+        let claimed = store.claim_package(limit, &terms).map_err(exception)?;
+        self.hand_over(env, &claimed.bytes)
     }
 
     #[napi(catch_unwind)]
@@ -347,7 +347,12 @@ impl NativeQueue {
         self.store()?.compact().map_err(exception)
     }
 
-    /// `Claimed` brings the answer. Whether a suspected message may be claimed is what `alone` says.
+    /// `Claimed` brings the answer, whose shapes are numbered apart from those of the other packages;
+    /// `forget_shapes` has them defined anew. Whether a suspected message may be claimed is what `alone` says.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "an object would be read property by property"
+    )]
     #[napi(catch_unwind)]
     pub fn claim_later(
         &mut self,
@@ -357,6 +362,7 @@ impl NativeQueue {
         attempts_max: u32,
         alone: bool,
         least_tried: bool,
+        forget_shapes: bool,
     ) -> errors::Result<()> {
         self.event_loop.sources().borrow_mut().of(self.key).hush();
         self.submit(
@@ -367,6 +373,7 @@ impl NativeQueue {
                 attempts_max,
                 alone,
                 least_tried,
+                forget_shapes,
             },
         )
     }
@@ -508,13 +515,11 @@ impl NativeQueue {
         self.store.as_mut().map(Opened::queue).ok_or_else(closed)
     }
 
-    /// An `ArrayBuffer` with the package of a JSON text, which JavaScript reads at once.
-    fn package(&self, env: Env, json: &str) -> errors::Result<Unknown<'static>> {
-        let mut sources = self.event_loop.sources().borrow_mut();
-        let package = sources.of(self.key).scanner.package(json.as_bytes());
+    /// An `ArrayBuffer` with the package, which JavaScript reads at once.
+    fn hand_over(&self, env: Env, package: &[u8]) -> errors::Result<Unknown<'static>> {
         let mut inbox = self.event_loop.inbox().borrow_mut();
         inbox.clear();
-        let (buffer, _) = inbox.put(env.raw(), &package)?;
+        let (buffer, _) = inbox.put(env.raw(), package)?;
         // SAFETY: the buffer belongs to this environment.
         Ok(unsafe { Unknown::from_raw_unchecked(env.raw(), buffer) })
     }

@@ -8,7 +8,6 @@ use mio::unix::SourceFd;
 
 use crate::queue::{Completion, Doorbell, Worker};
 use crate::reactor::{Key, Reactor, Signal};
-use crate::values::Scanner;
 
 /// What is to be told to JavaScript about a queue.
 pub enum Told {
@@ -24,8 +23,6 @@ pub struct QueueSources {
     /// Started when first needed.
     pub worker: Option<Worker>,
     bell: Option<(Key, Doorbell)>,
-    /// Takes messages of the queue apart.
-    pub scanner: Scanner,
 }
 
 impl QueueSources {

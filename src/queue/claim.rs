@@ -31,6 +31,7 @@ use super::store::{Store, Writing};
 use super::{Durability, dead, handled};
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::values::{Package, Part};
 
 /// A message that was claimed.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,11 +178,11 @@ pub struct Terms<'a> {
     pub least_tried: bool,
 }
 
-/// Claimed messages as a JSON text.
+/// Claimed messages as a package, see [`Package`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimedJson {
+pub struct ClaimedPackage {
     /// An array of `{"message": {"id", "type", "payload", "timestamp"}, "token", "attempt"}`.
-    pub json: String,
+    pub bytes: Vec<u8>,
     /// Its length.
     pub count: u32,
     /// Whether the claim ended in front of a suspected message, or consists of one.
@@ -253,49 +254,53 @@ impl Store {
         self.draining_fewer(limit as usize, |store, limit| {
             let mut claimed = Vec::new();
             store.claim_each(limit, &terms, |message, token, attempt| {
-                claimed.push(Claimed {
-                    id: message.id.to_owned(),
-                    kind: message.kind.to_owned(),
-                    payload: message.payload.to_owned(),
-                    timestamp: message.timestamp.as_f64(),
-                    token,
-                    attempt,
-                });
+                let is_json = message.is_json();
+                if is_json {
+                    claimed.push(Claimed {
+                        id: message.id.to_owned(),
+                        kind: message.kind.to_owned(),
+                        payload: message.payload.to_owned(),
+                        timestamp: message.timestamp.as_f64(),
+                        token,
+                        attempt,
+                    });
+                }
+                is_json
             })?;
             Ok(claimed)
         })
     }
 
-    /// As [`Store::claim`], with the messages as text.
-    pub fn claim_json(&mut self, limit: u32, terms: &Terms<'_>) -> Result<ClaimedJson> {
+    /// As [`Store::claim`], with the messages as a package.
+    pub fn claim_package(&mut self, limit: u32, terms: &Terms<'_>) -> Result<ClaimedPackage> {
         self.draining_fewer(limit as usize, |store, limit| {
-            let mut json = String::from("[");
-            let mut count = 0;
-            let suspects = store.claim_each(limit, terms, |message, token, attempt| {
-                if count > 0 {
-                    json.push(',');
-                }
-                count += 1;
-                json.push_str("{\"message\":");
-                message.write(&mut json);
-                json.push_str(&format!(",\"token\":{token},\"attempt\":{attempt}}}"));
-            })?;
-            json.push(']');
-            Ok(ClaimedJson {
-                json,
-                count,
+            let mut scanner = std::mem::take(&mut store.scanner);
+            let mut package = Package::new(&mut scanner);
+            let outcome = store.claim_each(limit, terms, |message, token, attempt| {
+                package.push(Part::Object(&[
+                    ("message", Part::Object(&message.fields())),
+                    ("token", Part::Number(token as f64)),
+                    ("attempt", Part::Number(attempt.into())),
+                ]))
+            });
+            let outcome = outcome.map(|suspects| ClaimedPackage {
+                count: package.count(),
+                bytes: package.finish(),
                 suspects,
-            })
+            });
+            store.scanner = scanner;
+            outcome
         })
     }
 
-    /// Hands every message that it claims to `take`, with its token and its attempt. Returns
-    /// whether it ended in front of a suspected message, or took one.
+    /// Hands every message that it claims to `take`, with its token and its attempt. That says whether the
+    /// payload is JSON; if not, it has left the message out, which is not claimed then. Returns whether it
+    /// ended in front of a suspected message, or took one.
     fn claim_each(
         &mut self,
         limit: usize,
         terms: &Terms<'_>,
-        mut take: impl FnMut(&Message<'_>, i64, u32),
+        mut take: impl FnMut(&Message<'_>, i64, u32) -> bool,
     ) -> Result<bool> {
         let Terms {
             lease_ms,
@@ -351,7 +356,7 @@ impl Store {
                     };
                     let mut rows = select.query([rowid])?;
                     let Some(row) = rows.next()? else { continue };
-                    let message = match row::judge(row, 0)? {
+                    let message = match row::read(row, 0)? {
                         Ok(message) => message,
                         Err(flaw) => {
                             corrupt.push((rowid, flaw));
@@ -372,14 +377,17 @@ impl Store {
                         continue;
                     }
                     let is_alone = matches!(verdict, Verdict::Suspect);
-                    bytes += message.bytes();
-                    let is_over = count > 0 && bytes > limits::DEQUEUE_BYTES_MAX;
+                    let is_over = count > 0 && bytes + message.bytes() > limits::DEQUEUE_BYTES_MAX;
                     if is_over || (is_alone && (count > 0 || !may_be_alone)) {
                         dead::set_aside(writing, &corrupt)?;
                         return Ok((limit, is_alone));
                     }
                     let attempt = history.attempts.saturating_add(1);
                     let alone = history.alone.saturating_add(u32::from(is_alone));
+                    if !take(&message, token, attempt) {
+                        corrupt.push((rowid, row::NOT_JSON));
+                        continue;
+                    }
                     hold.execute(params![
                         message.id,
                         attempt,
@@ -388,7 +396,7 @@ impl Store {
                         until,
                         alone
                     ])?;
-                    take(&message, token, attempt);
+                    bytes += message.bytes();
                     count += 1;
                     if is_alone {
                         dead::set_aside(writing, &corrupt)?;

@@ -57,7 +57,7 @@ use std::path::PathBuf;
 
 use crate::limits;
 
-pub use claim::{Claimed, ClaimedJson, FailOutcome, Failure, Settled, Settlement, Terms};
+pub use claim::{Claimed, ClaimedPackage, FailOutcome, Failure, Settled, Settlement, Terms};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use dead::Selection;
 pub use doorbell::Doorbell;

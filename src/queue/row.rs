@@ -10,6 +10,7 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRe
 
 use crate::error::Result;
 use crate::limits;
+use crate::values::Part;
 
 /// A timestamp as the column holds it: whole numbers as INTEGER, which old processes expect and
 /// the index keeps small, others as REAL.
@@ -168,6 +169,22 @@ impl Message<'_> {
         self.id.len() + self.kind.len() + self.payload.len()
     }
 
+    /// Whether the payload is JSON.
+    pub(super) fn is_json(&self) -> bool {
+        // Skipping a value is iterative in serde_json: depth costs no stack.
+        serde_json::from_str::<serde::de::IgnoredAny>(self.payload).is_ok()
+    }
+
+    /// The fields as JavaScript has them.
+    pub(super) fn fields(&self) -> [(&'static str, Part<'_>); 4] {
+        [
+            ("id", Part::Text(self.id)),
+            ("type", Part::Text(self.kind)),
+            ("payload", Part::Json(self.payload)),
+            ("timestamp", Part::Number(self.timestamp.as_f64())),
+        ]
+    }
+
     /// Appends `{"id", "type", "payload", "timestamp"}`.
     pub(super) fn write(&self, out: &mut String) {
         out.push_str("{\"id\":");
@@ -185,8 +202,21 @@ impl Message<'_> {
 /// Why a row is no message, in words for the dead letter.
 pub(super) type Flaw = &'static str;
 
-/// Reads the columns id, type, payload and timestamp, in this order, the first of them at `first`.
+pub(super) const NOT_JSON: Flaw = "The payload is not valid JSON.";
+
+/// As [`read`], for who needs to know whether the payload is JSON.
 pub(super) fn judge<'r>(row: &'r Row<'_>, first: usize) -> Result<Result<Message<'r>, Flaw>> {
+    Ok(
+        read(row, first)?.and_then(|message| match message.is_json() {
+            true => Ok(message),
+            false => Err(NOT_JSON),
+        }),
+    )
+}
+
+/// Reads the columns id, type, payload and timestamp, in this order, the first of them at `first`. The
+/// payload is text that may not be JSON.
+pub(super) fn read<'r>(row: &'r Row<'_>, first: usize) -> Result<Result<Message<'r>, Flaw>> {
     let (id, kind, payload, timestamp) = (
         row.get_ref(first)?,
         row.get_ref(first + 1)?,
@@ -205,9 +235,6 @@ pub(super) fn judge<'r>(row: &'r Row<'_>, first: usize) -> Result<Result<Message
         }
         let payload =
             std::str::from_utf8(payload).map_err(|_| "The payload is not text in UTF-8.")?;
-        // Skipping a value is iterative in serde_json: depth costs no stack.
-        serde_json::from_str::<serde::de::IgnoredAny>(payload)
-            .map_err(|_| "The payload is not valid JSON.")?;
         let timestamp =
             Timestamp::of_column(timestamp).ok_or("The timestamp is not a finite number.")?;
         Ok(Message {

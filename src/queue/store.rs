@@ -15,17 +15,20 @@ use super::insert::{self, Idempotence, Inserts};
 use super::log::LogBound;
 use super::message::NewMessage;
 use super::room::Reserve;
-use super::row::{self, Flaw};
+use super::row::{self, Flaw, Message};
 use super::schema::Extension;
 use super::{Durability, Options, dead, open, place, room};
 use crate::error::Result;
 use crate::limits;
+use crate::values::{Package, Part, Scanner};
 
 /// One connection to a queue's file. Every method is synchronous and may wait
 /// `busy_timeout_ms` for another process's write; then its error is `SQLITE_BUSY`.
 pub struct Store {
     pub(crate) conn: open::Handle,
     pub(super) clock: Arc<dyn Clock>,
+    /// Of the packages that were made of its messages.
+    pub(super) scanner: Scanner,
     durability: Durability,
     /// The connection's synchronous level, once it was set.
     level: Option<Durability>,
@@ -106,6 +109,7 @@ impl Store {
         Ok(Store {
             conn,
             clock,
+            scanner: Scanner::default(),
             durability: options.durability,
             level: None,
             path,
@@ -234,6 +238,44 @@ impl Store {
     /// `limit`. At most [`limits::DEQUEUE_BYTES_MAX`] are returned, and at least one message.
     pub fn dequeue(&mut self, limit: u32) -> Result<String> {
         let mut out = String::from("[");
+        self.dequeue_each(limit, |message| {
+            let is_json = message.is_json();
+            if is_json {
+                if out.len() > 1 {
+                    out.push(',');
+                }
+                message.write(&mut out);
+            }
+            is_json
+        })?;
+        out.push(']');
+        Ok(out)
+    }
+
+    /// As [`Store::dequeue`], with the messages as a package, see [`Package`].
+    pub fn dequeue_package(&mut self, limit: u32) -> Result<Vec<u8>> {
+        let mut scanner = std::mem::take(&mut self.scanner);
+        let mut package = Package::new(&mut scanner);
+        let outcome = self.dequeue_each(limit, |message| {
+            package.push(Part::Object(&message.fields()))
+        });
+        let outcome = outcome.map(|()| package.finish());
+        self.scanner = scanner;
+        outcome
+    }
+
+    /// Has the next package define all its shapes anew.
+    pub fn forget_shapes(&mut self) {
+        self.scanner = Scanner::default();
+    }
+
+    /// Hands every message to `take`, which says whether its payload is JSON; otherwise it has left it
+    /// out.
+    fn dequeue_each(
+        &mut self,
+        limit: u32,
+        mut take: impl FnMut(&Message<'_>) -> bool,
+    ) -> Result<()> {
         let mut corrupt: Vec<(i64, Flaw)> = Vec::new();
         if limit > 0 {
             let mut statement = self.conn.prepare_cached(concat!(
@@ -243,28 +285,27 @@ impl Store {
             let mut rows = statement.query([])?;
             let (mut count, mut bytes) = (0, 0);
             while let Some(row) = rows.next()? {
-                let message = match row::judge(row, 0)? {
+                let message = match row::read(row, 0)? {
                     Ok(message) => message,
                     Err(flaw) => {
                         corrupt.push((row.get(4)?, flaw));
                         continue;
                     }
                 };
-                bytes += message.bytes();
-                if count > 0 {
-                    if bytes > limits::DEQUEUE_BYTES_MAX {
-                        break;
-                    }
-                    out.push(',');
+                if count > 0 && bytes + message.bytes() > limits::DEQUEUE_BYTES_MAX {
+                    break;
                 }
-                message.write(&mut out);
+                if !take(&message) {
+                    corrupt.push((row.get(4)?, row::NOT_JSON));
+                    continue;
+                }
+                bytes += message.bytes();
                 count += 1;
                 if count == limit {
                     break;
                 }
             }
         }
-        out.push(']');
         for chunk in corrupt.chunks(limits::CHUNK_ROWS) {
             let set_aside = |store: &mut Store| {
                 store.write(Durability::Normal, |writing| {
@@ -277,7 +318,7 @@ impl Store {
                 outcome => outcome?,
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     /// Marks one message as processed, whatever its state and whoever holds it. Returns whether

@@ -33,12 +33,16 @@
 
 mod notes;
 mod number;
+mod package;
 mod print;
 mod scan;
 mod shapes;
 mod text;
 
 pub use notes::Malformed;
+#[cfg(test)]
+pub(crate) use package::PackageReader;
+pub use package::{Package, Part};
 pub use print::{Around, print, print_apart};
 
 use shapes::ShapeTree;
@@ -172,9 +176,7 @@ impl Scanner {
         let begin = notes.len();
         notes.push(Token::Message as u8);
         let makeup = scan::scan(json, &mut self.shapes, &mut self.units, notes);
-        if self.units.capacity() > UNITS_KEPT_MAX {
-            self.units = Vec::new();
-        }
+        self.release_units();
         let is_suited = makeup.is_some_and(|makeup| makeup.suits_notes(json.len()));
         if !is_suited {
             notes.truncate(begin);
@@ -183,29 +185,11 @@ impl Scanner {
         is_suited
     }
 
-    /// One message by itself, with all that its reader needs:
-    ///
-    /// ```text
-    /// how many shapes the reader knows already, u32; with 0 their numbers begin anew
-    /// length of the definitions of new shapes, u32; these
-    /// Message value
-    /// ```
-    pub fn package(&mut self, json: &[u8]) -> Vec<u8> {
-        if self.is_full() {
-            *self = Scanner::default();
+    /// Gives back room that a long string took.
+    fn release_units(&mut self) {
+        if self.units.capacity() > UNITS_KEPT_MAX {
+            self.units = Vec::new();
         }
-        let known = u32::from(self.shapes.numbered());
-        let mut notes = Vec::with_capacity(json.len());
-        self.take_apart(json, &mut notes);
-        let definitions = self.take_definitions();
-        let length = definitions.len() as u32;
-        [
-            known.to_le_bytes().as_slice(),
-            length.to_le_bytes().as_slice(),
-            &definitions,
-            &notes,
-        ]
-        .concat()
     }
 
     /// Whether new shapes find no more room, and it is time for a new scanner.

@@ -1,6 +1,7 @@
 //! From JSON text to notes.
 
 use super::Token;
+use super::package::Part;
 use super::shapes::{ROOT, ShapeTree};
 use super::text::{plain_prefix, read_escaped};
 use encoding_rs::mem::{convert_utf8_to_latin1_lossy, convert_utf8_to_utf16};
@@ -10,7 +11,7 @@ use encoding_rs::mem::{is_utf8_latin1, is_utf16_latin1};
 const DEPTH_MAX: usize = 64;
 
 /// A longer text is not taken apart: its notes may be three times as long.
-const JSON_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const JSON_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// 10^0 to 10^22, all the powers that a double holds exactly.
 const POWERS: [f64; 23] = [
@@ -34,7 +35,7 @@ const LONG_STRINGS_MAX: usize = 12;
 const INTEGERS_MAX: usize = 64;
 
 /// What a message consists of, keys apart.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Makeup {
     short_strings: usize,
     long_strings: usize,
@@ -56,6 +57,16 @@ impl Makeup {
         self.long_strings <= LONG_STRINGS_MAX + quick
             && self.integers <= INTEGERS_MAX + 4 * quick
             && 2 * self.json_bytes <= json_bytes
+    }
+
+    /// Adds what another message consists of.
+    pub fn add(&mut self, other: Makeup) {
+        self.short_strings += other.short_strings;
+        self.long_strings += other.long_strings;
+        self.integers += other.integers;
+        self.doubles += other.doubles;
+        self.further_keys += other.further_keys;
+        self.json_bytes += other.json_bytes;
     }
 }
 
@@ -82,23 +93,9 @@ pub(super) fn scan(
     units: &mut Vec<u16>,
     notes: &mut Vec<u8>,
 ) -> Option<Makeup> {
-    if json.len() > JSON_BYTES_MAX {
-        return None;
-    }
-    let mut scan = Scan {
-        json,
-        at: 0,
-        notes,
-        shapes,
-        units,
-        depth: 0,
-        makeup: Makeup::default(),
-        json_count: 0,
-        json_end: 0,
-    };
-    scan.value()?;
-    scan.skip_space();
-    (scan.at == json.len()).then_some(scan.makeup)
+    let mut scan = Scan::new(shapes, units, notes);
+    scan.text_of_json(json)?;
+    Some(scan.makeup)
 }
 
 /// A key of an object.
@@ -123,7 +120,60 @@ fn is_index(key: &[u8]) -> bool {
     (1..=10).contains(&key.len()) && key.iter().all(u8::is_ascii_digit)
 }
 
-impl<'a> Scan<'a, '_> {
+impl<'a, 'n> Scan<'a, 'n> {
+    /// One that appends to `notes`.
+    pub fn new(shapes: &'n mut ShapeTree, units: &'n mut Vec<u16>, notes: &'n mut Vec<u8>) -> Self {
+        Scan {
+            json: &[],
+            at: 0,
+            notes,
+            shapes,
+            units,
+            depth: 0,
+            makeup: Makeup::default(),
+            json_count: 0,
+            json_end: 0,
+        }
+    }
+
+    /// What was noted so far consists of.
+    pub fn makeup(&self) -> Makeup {
+        self.makeup
+    }
+
+    /// Notes a value that is given in parts; its objects have the next of these shapes.
+    pub fn part<'s>(
+        &mut self,
+        part: Part<'a>,
+        shapes: &mut impl Iterator<Item = &'s u16>,
+    ) -> Option<()> {
+        match part {
+            Part::Text(text) => self.whole_string(text.as_bytes()),
+            Part::Number(number) => self.any_number(number),
+            Part::Json(json) => self.text_of_json(json.as_bytes())?,
+            Part::Object(fields) => {
+                self.notes.push(Token::Object as u8);
+                self.notes.extend_from_slice(&shapes.next()?.to_le_bytes());
+                for (_, value) in fields {
+                    self.part(*value, shapes)?;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Notes a JSON text, all of it.
+    fn text_of_json(&mut self, json: &'a [u8]) -> Option<()> {
+        if json.len() > JSON_BYTES_MAX {
+            return None;
+        }
+        self.json = json;
+        self.at = 0;
+        self.value()?;
+        self.skip_space();
+        (self.at == json.len()).then_some(())
+    }
+
     fn peek(&self) -> Option<u8> {
         self.json.get(self.at).copied()
     }
@@ -331,6 +381,17 @@ impl<'a> Scan<'a, '_> {
         Some(())
     }
 
+    /// Notes a string as it is.
+    fn whole_string(&mut self, text: &[u8]) {
+        let (length, is_ascii) = plain_prefix(text);
+        let is_plain = length == text.len() && is_ascii;
+        match is_plain {
+            true => self.ascii(text),
+            false => self.letters(text),
+        }
+        self.count_string(is_plain && length <= SHORT_LETTERS_MAX);
+    }
+
     fn count_string(&mut self, is_short: bool) {
         self.makeup.short_strings += usize::from(is_short);
         self.makeup.long_strings += usize::from(!is_short);
@@ -435,9 +496,7 @@ impl<'a> Scan<'a, '_> {
                 digits as i64
             };
             if let Ok(number) = i32::try_from(number) {
-                self.makeup.integers += 1;
-                self.notes.push(Token::Integer as u8);
-                self.notes.extend_from_slice(&number.to_le_bytes());
+                self.integer(number);
                 return Some(());
             }
         }
@@ -452,10 +511,32 @@ impl<'a> Scan<'a, '_> {
                 .parse()
                 .ok()?,
         };
+        self.double(number);
+        Some(())
+    }
+
+    /// Notes a number in the form that `number` gives it.
+    fn any_number(&mut self, number: f64) {
+        #[allow(clippy::cast_possible_truncation)]
+        let integer = number as i32;
+        // By its bits, because -0 is no integer.
+        if f64::from(integer).to_bits() == number.to_bits() {
+            self.integer(integer);
+        } else {
+            self.double(number);
+        }
+    }
+
+    fn integer(&mut self, number: i32) {
+        self.makeup.integers += 1;
+        self.notes.push(Token::Integer as u8);
+        self.notes.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn double(&mut self, number: f64) {
         self.makeup.doubles += 1;
         self.notes.push(Token::Double as u8);
         self.notes.extend_from_slice(&number.to_le_bytes());
-        Some(())
     }
 
     /// Takes one or more digits, and appends them to `digits`, which may run over.

@@ -45,6 +45,8 @@ pub(super) struct ShapeTree {
     /// Bytes of all definitions ever.
     definition_bytes: usize,
     numbers: u16,
+    /// How many shapes had a number when the definitions were asked for last.
+    defined: u16,
     /// How many objects have come that no new shape has been taken for.
     credit: usize,
     /// Hashes of keys that no shape had when they came, each with that behind which it came.
@@ -113,6 +115,7 @@ impl ShapeTree {
             definitions: Vec::new(),
             definition_bytes: 0,
             numbers: 0,
+            defined: 0,
             credit: 0,
             missed: [0; MISSED_KEYS],
         }
@@ -220,13 +223,14 @@ impl ShapeTree {
         number
     }
 
-    /// How many shapes have a number.
-    pub fn numbered(&self) -> u16 {
-        self.numbers
+    /// Of how many shapes the definitions were taken.
+    pub fn defined(&self) -> u16 {
+        self.defined
     }
 
     /// The definitions of shapes that have got their numbers since this was asked last.
     pub fn take_definitions(&mut self) -> Vec<u8> {
+        self.defined = self.numbers;
         std::mem::take(&mut self.definitions)
     }
 }

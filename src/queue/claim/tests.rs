@@ -3,6 +3,7 @@
 use super::*;
 use crate::queue::candidates::WALK;
 use crate::queue::testing::{Folder, message};
+use crate::values::PackageReader;
 
 const LEASE_MS: u64 = 10_000;
 
@@ -190,6 +191,7 @@ fn a_suspect_is_claimed_by_itself_and_only_by_whoever_says_so() {
     store
         .enqueue_many(&[message("a", 1), message("c", 3)])
         .expect("new");
+    let mut reader = PackageReader::default();
     let mut claim = |alone: bool| {
         let terms = Terms {
             lease_ms: LEASE_MS,
@@ -198,8 +200,9 @@ fn a_suspect_is_claimed_by_itself_and_only_by_whoever_says_so() {
             alone,
             least_tried: false,
         };
-        let claimed = store.claim_json(9, &terms).expect("free");
-        (claimed.json.matches("\"id\"").count() as u32 == claimed.count)
+        let claimed = store.claim_package(9, &terms).expect("free");
+        let (json, _) = reader.read(&claimed.bytes);
+        (json.matches("\"id\"").count() as u32 == claimed.count)
             .then_some((claimed.count, claimed.suspects))
     };
     assert_eq!(claim(false), Some((1, true)), "it ends in front of it");
@@ -448,9 +451,11 @@ fn the_least_tried_are_found_behind_any_number_of_others() {
         alone: false,
         least_tried: true,
     };
+    let mut reader = PackageReader::default();
     let mut claim = |limit| {
-        let claimed = store.claim_json(limit, &terms).expect("readable");
-        let ids = claimed.json.split("\"id\":\"").skip(1);
+        let claimed = store.claim_package(limit, &terms).expect("readable");
+        let (json, _) = reader.read(&claimed.bytes);
+        let ids = json.split("\"id\":\"").skip(1);
         let ids = ids.map(|rest| rest.split('"').next().expect("an id").to_owned());
         ids.collect::<Vec<_>>()
     };
@@ -473,14 +478,14 @@ fn the_least_tried_are_found_behind_any_number_of_others() {
 }
 
 #[test]
-fn the_json_form_carries_the_claim_and_skips_corrupt_rows() {
+fn a_package_carries_the_claims_and_skips_corrupt_rows() {
     let folder = Folder::new();
     let (mut store, owner) = (folder.store(), Owner::new());
     store
         .conn
         .execute_batch(
             "INSERT INTO message_queue (message_id, type, payload, timestamp) VALUES
-             (NULL, 't', '1', 1), ('x', 't', '{', 2)",
+             (NULL, 't', '1', 1), ('x', 't', '1},{', 2)",
         )
         .expect("as an old process may write");
     store
@@ -493,10 +498,11 @@ fn the_json_form_carries_the_claim_and_skips_corrupt_rows() {
         alone: false,
         least_tried: false,
     };
-    let claimed = store.claim_json(2, &terms).expect("free");
+    let claimed = store.claim_package(2, &terms).expect("free");
     assert_eq!((claimed.count, claimed.suspects), (2, false));
+    let mut reader = PackageReader::default();
     assert_eq!(
-        claimed.json,
+        reader.read(&claimed.bytes).0,
         concat!(
             r#"[{"message":{"id":"a","type":"t","payload":{"x":1},"timestamp":3},"#,
             r#""token":1,"attempt":1},"#,
@@ -504,7 +510,8 @@ fn the_json_form_carries_the_claim_and_skips_corrupt_rows() {
             r#""token":1,"attempt":1}]"#
         )
     );
-    assert_eq!(store.claim_json(2, &terms).expect("none").json, "[]");
+    let claimed = store.claim_package(2, &terms).expect("none");
+    assert_eq!(reader.read(&claimed.bytes).0, "[]");
     assert_eq!(store.stats().expect("readable").dead, 2);
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 use crate::queue::Idempotence;
-use crate::queue::claim::{ClaimedJson, Settled, Settlement};
+use crate::queue::claim::{ClaimedPackage, Settled, Settlement};
 use crate::queue::message::Records;
 use crate::validate::Dialect;
 
@@ -14,7 +14,7 @@ pub enum Request {
     /// Store messages, each by itself; answered once they are committed. The text is read on the
     /// worker's thread.
     Enqueue(Batch),
-    /// See [`Store::claim_json`].
+    /// See [`Store::claim_package`].
     Claim {
         /// Messages at most.
         limit: u32,
@@ -26,6 +26,8 @@ pub enum Request {
         alone: bool,
         /// See [`Terms::least_tried`].
         least_tried: bool,
+        /// See [`Store::forget_shapes`].
+        forget_shapes: bool,
     },
     /// See [`Store::settle`].
     Settle(Settlement),
@@ -127,7 +129,7 @@ pub enum Reply {
     /// [`Request::Enqueue`]: committed, but for these.
     Enqueued(Vec<Refused>),
     /// [`Request::Claim`].
-    Claimed(ClaimedJson),
+    Claimed(ClaimedPackage),
     /// [`Request::Settle`].
     Settled(Settled),
     /// [`Request::Extend`]: whether each claim is still held.

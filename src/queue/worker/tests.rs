@@ -4,8 +4,9 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 use crate::queue::testing::{Folder, message};
-use crate::queue::{ClaimedJson, Idempotence, Records, Settlement};
+use crate::queue::{ClaimedPackage, Idempotence, Records, Settlement};
 use crate::validate::Dialect;
+use crate::values::PackageReader;
 
 /// A worker whose completions are collected as its caller would.
 struct Desk {
@@ -100,6 +101,7 @@ fn claim(limit: u32) -> Request {
         attempts_max: 0,
         alone: false,
         least_tried: false,
+        forget_shapes: false,
     }
 }
 
@@ -156,7 +158,7 @@ fn enqueues_that_wait_share_a_commit_and_keep_their_own_outcomes() {
     assert!(
         matches!(
             answers[7].result,
-            Ok(Reply::Claimed(ClaimedJson { count: 6, .. }))
+            Ok(Reply::Claimed(ClaimedPackage { count: 6, .. }))
         ),
         "{answers:?}"
     );
@@ -169,11 +171,15 @@ fn a_message_goes_its_whole_way() {
     let folder = Folder::new();
     let desk = Desk::open(folder.options());
     desk.answer(batch(&["a", "b", "c"])).expect("new");
-    let Ok(Reply::Claimed(ClaimedJson { json, count: 3, .. })) = desk.answer(claim(9)) else {
+    let Ok(Reply::Claimed(ClaimedPackage {
+        bytes, count: 3, ..
+    })) = desk.answer(claim(9))
+    else {
         panic!("three are free")
     };
+    let (json, _) = PackageReader::default().read(&bytes);
     assert!(json.starts_with(r#"[{"message":{"id":"a","#), "{json}");
-    let Ok(Reply::Claimed(ClaimedJson { count: 0, .. })) = desk.answer(claim(9)) else {
+    let Ok(Reply::Claimed(ClaimedPackage { count: 0, .. })) = desk.answer(claim(9)) else {
         panic!("none is free")
     };
     let held = |id: &str| (id.to_owned(), 1);
@@ -208,6 +214,32 @@ fn a_message_goes_its_whole_way() {
         refused.expect_err("negative").code(),
         "ERR_IPC_INVALID_ARGUMENT"
     );
+}
+
+#[test]
+fn shapes_are_defined_once_and_anew_when_asked() {
+    let folder = Folder::new();
+    let desk = Desk::open(folder.options());
+    let known_shapes = |forget_shapes| {
+        let request = Request::Claim {
+            limit: 1,
+            lease_ms: 60_000,
+            attempts_max: 0,
+            alone: false,
+            least_tried: false,
+            forget_shapes,
+        };
+        match desk.answer(request) {
+            Ok(Reply::Claimed(ClaimedPackage {
+                bytes, count: 1, ..
+            })) => bytes[0],
+            other => panic!("{other:?}"),
+        }
+    };
+    desk.answer(batch(&["a", "b", "c", "d"])).expect("new");
+    // Of a claim and of the message in it.
+    let known = [false, false, true, false].map(known_shapes);
+    assert_eq!(known, [0, 2, 0, 2]);
 }
 
 #[test]
@@ -305,12 +337,15 @@ fn what_was_handled_elsewhere_is_settled_after_what_was_stored_before() {
         codes(&answers),
         named([(1, "ok"), (2, "ok"), (3, "ok"), (4, "ok")])
     );
-    let Ok(Reply::Claimed(ClaimedJson {
-        ref json, count: 1, ..
+    let Ok(Reply::Claimed(ClaimedPackage {
+        ref bytes,
+        count: 1,
+        ..
     })) = answers[3].result
     else {
         panic!("{answers:?}")
     };
+    let (json, _) = PackageReader::default().read(bytes);
     assert!(json.contains(r#""id":"c""#), "{json}");
     let mut store = folder.store();
     let among = store
@@ -560,7 +595,7 @@ fn a_claim_that_finds_nothing_waits_for_the_commit_that_is_under_way() {
         })
         .expect("writable");
     let completion = desk.wait().remove(0);
-    let Ok(Reply::Claimed(ClaimedJson { count, .. })) = completion.result else {
+    let Ok(Reply::Claimed(ClaimedPackage { count, .. })) = completion.result else {
         panic!("{completion:?}");
     };
     assert_eq!(count, 1);

@@ -132,7 +132,11 @@ fn work_alone(store: &mut Store, request: &Request, owner: &Owner) -> Result<Rep
             attempts_max,
             alone,
             least_tried,
+            forget_shapes,
         } => {
+            if forget_shapes {
+                store.forget_shapes();
+            }
             let terms = Terms {
                 lease_ms,
                 attempts_max,
@@ -140,7 +144,7 @@ fn work_alone(store: &mut Store, request: &Request, owner: &Owner) -> Result<Rep
                 alone,
                 least_tried,
             };
-            let mut claimed = store.claim_json(limit, &terms)?;
+            let mut claimed = store.claim_package(limit, &terms)?;
             if claimed.count == 0 && !claimed.suspects {
                 // The doorbell may have rung for a commit that cannot be seen yet.
                 match store.await_writer() {
@@ -148,7 +152,7 @@ fn work_alone(store: &mut Store, request: &Request, owner: &Owner) -> Result<Rep
                     Err(error) if error.is_busy() => {}
                     outcome => {
                         outcome?;
-                        claimed = store.claim_json(limit, &terms)?;
+                        claimed = store.claim_package(limit, &terms)?;
                     }
                 }
             }
