@@ -24,6 +24,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use rusqlite::{Connection, ffi};
 
@@ -110,7 +111,7 @@ pub(super) fn register() -> Result<()> {
     // SAFETY: the structure is a copy of SQLite's own, whose functions ask nothing of it that the
     // copy does not have, and lives as long as the process.
     let code = *REGISTERED.get_or_init(|| unsafe {
-        let original = ffi::sqlite3_vfs_find(ptr::null());
+        let original = original();
         if original.is_null() {
             return ffi::SQLITE_ERROR;
         }
@@ -147,10 +148,17 @@ pub(super) fn log_bytes(conn: &Connection) -> i64 {
     }
 }
 
-/// SQLite's own layer.
+/// SQLite's own layer; null if SQLite cannot be initialised. It is asked for with every page, and SQLite
+/// looks for it under a lock.
 fn original() -> *mut ffi::sqlite3_vfs {
-    // SAFETY: it is the default, and `register` has found it.
-    unsafe { ffi::sqlite3_vfs_find(ptr::null()) }
+    static ORIGINAL: AtomicPtr<ffi::sqlite3_vfs> = AtomicPtr::new(ptr::null_mut());
+    let mut found = ORIGINAL.load(Ordering::Relaxed);
+    if found.is_null() {
+        // SAFETY: it is a name, or none for the default, which stays what it is: nobody else uses this SQLite.
+        found = unsafe { ffi::sqlite3_vfs_find(ptr::null()) };
+        ORIGINAL.store(found, Ordering::Relaxed);
+    }
+    found
 }
 
 /// Where [`Extra`] begins, from the begin of a file.
