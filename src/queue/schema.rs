@@ -76,7 +76,7 @@ const ADDED: [(&str, &str, &str); 2] = [
     ("message_claim", "alone", "INTEGER NOT NULL DEFAULT 0"),
 ];
 
-/// Everything that `schema.sql` creates.
+/// Everything that every file has.
 const OBJECTS: [&str; 10] = [
     "message_queue",
     "idx_message_queue_processed",
@@ -89,6 +89,19 @@ const OBJECTS: [&str; 10] = [
     "idx_message_handled_at",
     "message_meta",
 ];
+
+/// The index by timestamp of a table that the original has made: of every message, as it has it.
+const INDEX_OF_ALL: &str = "CREATE INDEX IF NOT EXISTS idx_message_queue_processed
+     ON message_queue (processed, timestamp)";
+
+/// The same of a new table, in two: of messages that are to be delivered, and of dead letters. Nobody asks
+/// for the others by their timestamp, and without them a message that becomes one of them takes a page
+/// less. Under that name the original finds an index and makes none; its statements can use it.
+const INDEXES_OF_NEW: &str = "
+    CREATE INDEX IF NOT EXISTS idx_message_queue_processed
+      ON message_queue (processed, timestamp) WHERE processed = 0;
+    CREATE INDEX IF NOT EXISTS idx_message_queue_dead
+      ON message_queue (processed, timestamp) WHERE processed = 2";
 
 /// The columns that this code names. `created_at` fills itself.
 const COLUMNS: [&str; 6] = [
@@ -224,7 +237,14 @@ pub(crate) fn foreign(reason: String) -> Error {
 pub(super) fn create(conn: &Connection, extension: Option<&Extension>) -> Result<()> {
     conn.execute_batch("BEGIN IMMEDIATE")?;
     let rollback = Rollback(conn);
+    let had_queue = conn
+        .prepare("SELECT 1 FROM sqlite_schema WHERE lower(name) = 'message_queue'")?
+        .exists([])?;
     conn.execute_batch(include_str!("schema.sql"))?;
+    conn.execute_batch(match had_queue {
+        true => INDEX_OF_ALL,
+        false => INDEXES_OF_NEW,
+    })?;
     for (table, column, declaration) in lacking(conn)? {
         conn.execute_batch(&format!(
             "ALTER TABLE {table} ADD COLUMN {column} {declaration}"
@@ -303,6 +323,64 @@ mod tests {
         assert_eq!(inspect(&store.conn, None).expect("ours"), Found::Incomplete);
         let store = folder.store();
         assert_eq!(inspect(&store.conn, None).expect("ours"), Found::Complete);
+    }
+
+    /// A folder with a file that the original has made.
+    fn original() -> Folder {
+        let folder = Folder::new();
+        Connection::open(folder.path())
+            .and_then(|conn| conn.execute_batch(include_str!("schema.sql")))
+            .expect("a new file");
+        folder
+    }
+
+    #[test]
+    fn the_queue_is_read_by_an_index_in_its_order_in_files_of_either_origin() {
+        // The first and the third are the original's.
+        let statements = [
+            "SELECT message_id, type, payload, timestamp FROM message_queue
+             WHERE processed = 0 ORDER BY timestamp ASC LIMIT ?1",
+            "SELECT 1 FROM message_queue WHERE processed = 0 ORDER BY timestamp, rowid",
+            "DELETE FROM message_queue WHERE processed = 1 AND processed_at < ?1",
+            "SELECT q.payload FROM message_queue q
+             WHERE q.processed = 2 ORDER BY q.timestamp, q.rowid LIMIT ?1 OFFSET ?2",
+            "SELECT count(*) FROM (SELECT 1 FROM message_queue WHERE processed = ?1 LIMIT ?2)",
+            "SELECT min(timestamp) FROM message_queue WHERE processed = 0",
+        ];
+        for (folder, has_all) in [(Folder::new(), false), (original(), true)] {
+            let store = folder.store();
+            let is_partial = |name: &str| -> Option<bool> {
+                store
+                    .conn
+                    .query_row(
+                        "SELECT partial FROM pragma_index_list('message_queue') WHERE name = ?1",
+                        [name],
+                        |row| row.get(0),
+                    )
+                    .ok()
+            };
+            assert_eq!(is_partial("idx_message_queue_processed"), Some(!has_all));
+            assert_eq!(
+                is_partial("idx_message_queue_dead"),
+                (!has_all).then_some(true)
+            );
+            for sql in statements {
+                let plan: Vec<String> = store
+                    .conn
+                    .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                    .and_then(|mut statement| {
+                        let values = vec![1; statement.parameter_count()];
+                        let values = rusqlite::params_from_iter(values);
+                        statement.query_map(values, |row| row.get(3))?.collect()
+                    })
+                    .expect("a statement");
+                assert!(
+                    plan.iter().any(|step| step.starts_with("SEARCH"))
+                        && !plan.iter().any(|step| step.contains("B-TREE")),
+                    "{sql}: {plan:?}"
+                );
+            }
+        }
     }
 
     #[test]

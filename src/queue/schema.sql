@@ -12,7 +12,6 @@ CREATE TABLE IF NOT EXISTS message_queue (
   processed_at INTEGER,
   created_at   INTEGER DEFAULT (strftime('%s', 'now'))
 );
-CREATE INDEX IF NOT EXISTS idx_message_queue_processed ON message_queue (processed, timestamp);
 CREATE INDEX IF NOT EXISTS idx_message_queue_cleanup ON message_queue (processed, processed_at);
 
 -- Claims live beside the queue, because an update of `message_queue` would rewrite the whole row
