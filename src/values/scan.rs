@@ -2,7 +2,7 @@
 
 use super::Token;
 use super::package::Part;
-use super::shapes::{ROOT, ShapeTree};
+use super::shapes::{Path, ROOT, ShapeTree};
 use super::text::{plain_prefix, read_escaped};
 use encoding_rs::mem::{convert_utf8_to_latin1_lossy, convert_utf8_to_utf16};
 use encoding_rs::mem::{is_utf8_latin1, is_utf16_latin1};
@@ -19,8 +19,12 @@ const POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
-/// An object with more keys that no shape has is left to `JSON.parse`, which makes a table of it itself.
+/// An object with more keys that no shape has is left to `JSON.parse`.
 const FURTHER_KEYS_MAX: usize = 100;
+
+/// So many of the keys that no shape has are not looked for among those that came before, and as many have
+/// to be left then: most objects with such keys have fewer, and a look costs as much as an integer.
+const KEYS_UNSEEN: usize = 4;
 
 /// With more such objects than that all of a message is.
 const JSON_OBJECTS_MAX: usize = 4;
@@ -31,15 +35,16 @@ const SHORT_LETTERS_MAX: usize = 10;
 /// Of a message with more strings that are not short, the rest decides how it is read.
 const LONG_STRINGS_MAX: usize = 12;
 
-/// The same of whole numbers.
-const INTEGERS_MAX: usize = 64;
+/// The same of whole numbers, `true`, `false` and `null`.
+const PLAIN_MAX: usize = 64;
 
 /// What a message consists of, keys apart.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Makeup {
     short_strings: usize,
     long_strings: usize,
-    integers: usize,
+    /// Whole numbers, `true`, `false` and `null`.
+    plain: usize,
     doubles: usize,
     /// Keys that no shape has.
     further_keys: usize,
@@ -55,7 +60,7 @@ impl Makeup {
     pub fn suits_notes(&self, json_bytes: usize) -> bool {
         let quick = self.short_strings + self.doubles + self.further_keys;
         self.long_strings <= LONG_STRINGS_MAX + quick
-            && self.integers <= INTEGERS_MAX + 4 * quick
+            && self.plain <= PLAIN_MAX + 4 * quick
             && 2 * self.json_bytes <= json_bytes
     }
 
@@ -63,7 +68,7 @@ impl Makeup {
     pub fn add(&mut self, other: Makeup) {
         self.short_strings += other.short_strings;
         self.long_strings += other.long_strings;
-        self.integers += other.integers;
+        self.plain += other.plain;
         self.doubles += other.doubles;
         self.further_keys += other.further_keys;
         self.json_bytes += other.json_bytes;
@@ -113,6 +118,22 @@ struct FurtherKeys {
     count: usize,
     /// Those that V8 takes for an index, whose values it keeps as those of an array.
     indices: usize,
+    /// All keys up to the last one.
+    path: Path,
+    /// Those behind the first few that came before.
+    seen: usize,
+    /// What the message consists of without their values.
+    makeup: Makeup,
+}
+
+impl FurtherKeys {
+    /// Whether `JSON.parse` makes the object sooner: V8 makes a table where there are many, takes what looks
+    /// like an index for the places of an array, and has a hidden class for keys that it had in this order.
+    fn suit_json(&self) -> bool {
+        self.count > FURTHER_KEYS_MAX
+            || 2 * self.indices > self.count
+            || (self.count >= 2 * KEYS_UNSEEN && 2 * self.seen > self.count - KEYS_UNSEEN)
+    }
 }
 
 /// Whether a key looks like the index of an array.
@@ -223,6 +244,7 @@ impl<'a, 'n> Scan<'a, 'n> {
     fn word(&mut self, word: &[u8], token: Token) -> Option<()> {
         self.json[self.at..].starts_with(word).then(|| {
             self.at += word.len();
+            self.makeup.plain += 1;
             self.notes.push(token as u8);
         })
     }
@@ -292,9 +314,16 @@ impl<'a, 'n> Scan<'a, 'n> {
                             place: self.begin_count(),
                             count: 0,
                             indices: 0,
+                            path: Path::of_shape(shape),
+                            seen: 0,
+                            makeup: self.makeup,
                         });
                         keys.count += 1;
                         keys.indices += usize::from(is_index(key));
+                        keys.path = keys.path.with(key);
+                        if keys.count > KEYS_UNSEEN {
+                            keys.seen += usize::from(self.shapes.seen().add(keys.path));
+                        }
                         self.text(key);
                     }
                 }
@@ -308,7 +337,8 @@ impl<'a, 'n> Scan<'a, 'n> {
         }
         self.at += 1;
         if let Some(keys) = further {
-            if keys.count > FURTHER_KEYS_MAX || 2 * keys.indices > keys.count {
+            if keys.suit_json() {
+                self.makeup = keys.makeup;
                 return self.json_since(json_begin, begin);
             }
             self.makeup.further_keys += keys.count;
@@ -528,7 +558,7 @@ impl<'a, 'n> Scan<'a, 'n> {
     }
 
     fn integer(&mut self, number: i32) {
-        self.makeup.integers += 1;
+        self.makeup.plain += 1;
         self.notes.push(Token::Integer as u8);
         self.notes.extend_from_slice(&number.to_le_bytes());
     }

@@ -25,8 +25,12 @@ const NEW_SHAPES: usize = 1024;
 /// in maps by an id, new shapes are of no use, and each costs many times what it would save.
 const OBJECTS_PER_NEW_SHAPE: usize = 16;
 
-/// Keys that are remembered because they may come again.
-const MISSED_KEYS: usize = 256;
+/// Keys that are remembered because they may come again, by their hash in so many pairs. In a pair, so that
+/// two that come in turn do not make each other forgotten.
+const MISSED_PAIRS: usize = 128;
+
+/// Places for keys that came before, a power of two.
+const SEEN_KEYS: usize = 64 * 1024;
 
 /// So many children of a shape are tried before they are looked up. At the beginning of an object, it is one for
 /// each kind of object in a message.
@@ -50,7 +54,53 @@ pub(super) struct ShapeTree {
     /// How many objects have come that no new shape has been taken for.
     credit: usize,
     /// Hashes of keys that no shape had when they came, each with that behind which it came.
-    missed: [u64; MISSED_KEYS],
+    missed: [[u64; 2]; MISSED_PAIRS],
+    seen: SeenKeys,
+}
+
+/// Keys that no shape has, with those in front of them: which of them came before. Some are forgotten, and
+/// of the others one in 65,536 is taken for another.
+#[derive(Debug, Default)]
+pub(super) struct SeenKeys {
+    /// By the first half of their hash the second one; empty until there is a key.
+    tags: Vec<u16>,
+}
+
+impl SeenKeys {
+    /// Takes note of the last key of a path. Returns whether it came before.
+    pub fn add(&mut self, path: Path) -> bool {
+        if self.tags.is_empty() {
+            self.tags = vec![0; SEEN_KEYS];
+        }
+        let tag = &mut self.tags[(path.0 >> 48) as usize % SEEN_KEYS];
+        let new = (path.0 >> 32) as u16;
+        std::mem::replace(tag, new) == new
+    }
+}
+
+/// A hash of keys in their order. Nothing but speed depends on it, so that it need not be safe against those
+/// who look for collisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Path(u64);
+
+impl Path {
+    /// The keys of a shape.
+    pub fn of_shape(shape: u16) -> Self {
+        Path(shape.into())
+    }
+
+    /// This path with one key more.
+    pub fn with(self, key: &[u8]) -> Self {
+        // An odd number without a pattern in its bits.
+        const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mix = |hash: u64, bytes: u64| (hash.rotate_left(23) ^ bytes).wrapping_mul(FACTOR);
+        let (eights, rest) = key.as_chunks();
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        let eights = eights.iter().chain([&last]);
+        let hash = eights.fold(self.0, |hash, eight| mix(hash, u64::from_le_bytes(*eight)));
+        Path(mix(hash, key.len() as u64))
+    }
 }
 
 #[derive(Debug)]
@@ -117,13 +167,19 @@ impl ShapeTree {
             numbers: 0,
             defined: 0,
             credit: 0,
-            missed: [0; MISSED_KEYS],
+            missed: [[0; 2]; MISSED_PAIRS],
+            seen: SeenKeys::default(),
         }
     }
 
     /// Whether no further shape can be added.
     pub fn is_full(&self) -> bool {
         self.shapes.len() == SHAPES_MAX || self.definition_bytes > DEFINITION_BYTES_MAX
+    }
+
+    /// The keys that no shape has.
+    pub fn seen(&mut self) -> &mut SeenKeys {
+        &mut self.seen
     }
 
     /// An object begins.
@@ -193,8 +249,12 @@ impl ShapeTree {
     /// Whether `self.place` was missed before, not long ago.
     fn comes_again(&mut self) -> bool {
         let hash = self.children.hasher().hash_one(&self.place);
-        let missed = &mut self.missed[hash as usize % MISSED_KEYS];
-        std::mem::replace(missed, hash) == hash
+        let missed = &mut self.missed[hash as usize % MISSED_PAIRS];
+        let again = missed.contains(&hash);
+        if !again {
+            *missed = [hash, missed[0]];
+        }
+        again
     }
 
     /// The number of a shape, which it gets here at the latest.
@@ -238,6 +298,28 @@ impl ShapeTree {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_seen_again_behind_the_same_keys() {
+        let mut seen = SeenKeys::default();
+        let names: Vec<String> = (0..1_000).map(|name| format!("a key {name}")).collect();
+        let again = |seen: &mut SeenKeys, names: &[String]| {
+            let mut path = Path::of_shape(7);
+            let seen = names.iter().filter(|name| {
+                path = path.with(name.as_bytes());
+                seen.add(path)
+            });
+            seen.count()
+        };
+        assert_eq!(again(&mut seen, &names), 0);
+        assert!(again(&mut seen, &names) > 980);
+        assert_eq!(again(&mut seen, &names[1..]), 0);
+        assert!(again(&mut seen, &names) > 960);
+        for (one, other) in [("", "\0"), ("12345678", "12345678\0"), ("ab", "ba")] {
+            let path = Path::of_shape(ROOT);
+            assert_ne!(path.with(one.as_bytes()), path.with(other.as_bytes()));
+        }
+    }
 
     #[test]
     fn the_likely_children_are_those_that_were_asked_for_last() {

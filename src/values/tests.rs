@@ -300,7 +300,12 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
         (list("1", 64), true),
         (list("1", 65), false),
         (list("1,1,1,0.5", 100_000), true),
-        (list(&format!("{{{}}}", further_keys(100)), 100), true),
+        (list(&format!("{{{}}}", further_keys(7)), 100), true),
+        // The same eight keys come again.
+        (list(&format!("{{{}}}", further_keys(8)), 2), true),
+        (list(&format!("{{{}}}", further_keys(8)), 3), false),
+        (list("true", 64), true),
+        (list("null", 65), false),
         (
             list(&format!("\"of ten more\",{{{}}}", further_keys(1)), 100),
             true,
