@@ -34,7 +34,7 @@ const COUNT_AT: usize = HEAD_BYTES + 2;
 ///
 /// What takes a text apart also finds out whether it is JSON, so that each is read once. Beside the notes
 /// stands the same as a JSON text, for `JSON.parse` if that is quicker. A package that is dropped leaves
-/// nothing behind.
+/// nothing behind, nor does an empty one.
 #[derive(Debug)]
 pub struct Package<'s> {
     scanner: &'s mut Scanner,
@@ -128,7 +128,11 @@ impl<'s> Package<'s> {
         }
         scanner.release_units();
         let known = u32::from(scanner.shapes.defined());
-        let definitions = scanner.take_definitions();
+        // One without values may have met shapes in what it left out; whoever gets it need not pass it on.
+        let definitions = match count {
+            0 => Vec::new(),
+            _ => scanner.take_definitions(),
+        };
         notes[..4].copy_from_slice(&known.to_le_bytes());
         notes[4..HEAD_BYTES].copy_from_slice(&(definitions.len() as u32).to_le_bytes());
         notes.splice(HEAD_BYTES..HEAD_BYTES, definitions);
@@ -369,6 +373,20 @@ mod tests {
             let mut dropped = Package::new(&mut scanner);
             assert!(dropped.push(Part::Object(&value("a", "{\"third\":1}", 1.0))));
             drop(dropped);
+            let (package, _) = package(&mut scanner, &[payload]);
+            assert_eq!(reader.read(&package), (expected(&[payload]), true));
+        }
+    }
+
+    #[test]
+    fn an_empty_package_need_not_reach_the_reader() {
+        let (mut scanner, mut reader) = (Scanner::default(), PackageReader::default());
+        for payload in ["{\"a\":1}", "{\"b\":2}"] {
+            let (empty, taken) = package(&mut scanner, &["{\"new\":1", "{\"a\":}"]);
+            assert_eq!(taken, [false, false]);
+            assert_eq!(reader.read(&empty), ("[]".to_owned(), true));
+            // Nobody reads this one, though an object in it has a shape.
+            package(&mut scanner, &["[{\"newer\":1}"]);
             let (package, _) = package(&mut scanner, &[payload]);
             assert_eq!(reader.read(&package), (expected(&[payload]), true));
         }

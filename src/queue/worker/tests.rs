@@ -243,6 +243,32 @@ fn shapes_are_defined_once_and_anew_when_asked() {
 }
 
 #[test]
+fn a_claim_that_finds_corrupt_rows_alone_loses_no_shapes() {
+    let folder = Folder::new();
+    let mut reader = PackageReader::default();
+    let desk = Desk::open(folder.options());
+    let mut claimed = || match desk.answer(claim(9)) {
+        Ok(Reply::Claimed(ClaimedPackage { bytes, .. })) => reader.read(&bytes).0,
+        other => panic!("{other:?}"),
+    };
+    let corrupt = |id: &str| {
+        let sql = "INSERT INTO message_queue (message_id, type, payload, timestamp)
+                   VALUES (?1, 't', '{', 1)";
+        let store = folder.store();
+        store
+            .conn
+            .execute(sql, [id])
+            .expect("as an old process may");
+    };
+    corrupt("x");
+    // It looks twice, because the doorbell may have rung for what cannot be seen yet.
+    assert_eq!(claimed(), "[]");
+    corrupt("y");
+    desk.answer(batch(&["a"])).expect("new");
+    assert!(claimed().contains("\"id\":\"a\""));
+}
+
+#[test]
 fn a_cleanup_gives_way_and_leases_come_first() {
     let folder = Folder::new();
     let mut store = folder.store();
