@@ -364,6 +364,11 @@ impl Store {
                         }
                     };
                     let verdict = judge(history, attempts_max);
+                    // Whatever became of it: that is what is wrong with it. Others are read as they are taken.
+                    if !matches!(verdict, Verdict::Claim) && !message.is_json() {
+                        corrupt.push((rowid, row::NOT_JSON));
+                        continue;
+                    }
                     if let Verdict::Failed | Verdict::Deadly = verdict {
                         let id = message.id.to_owned();
                         // The row is written to.

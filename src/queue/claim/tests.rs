@@ -516,6 +516,27 @@ fn a_package_carries_the_claims_and_skips_corrupt_rows() {
 }
 
 #[test]
+fn a_payload_that_was_spoilt_is_what_is_wrong_whatever_happened_before() {
+    let folder = Folder::new();
+    let (mut store, owner) = (folder.store(), Owner::new());
+    store.enqueue(&message("a", 1)).expect("new");
+    let claimed = store.claim(1, LEASE_MS, 0, &owner).expect("free").remove(0);
+    store.fail(&[failure(&claimed, 9)]).expect("held");
+    folder.clock.advance(5_000);
+    let sql = "UPDATE message_queue SET payload = '{'";
+    store.conn.execute_batch(sql).expect("as anybody may");
+    // It has used up its failures, too.
+    assert!(
+        store
+            .claim(1, LEASE_MS, 1, &owner)
+            .expect("readable")
+            .is_empty()
+    );
+    let letters = store.dead_letters(9, 0).expect("readable");
+    assert!(letters.contains(r#""reason":"corrupt""#), "{letters}");
+}
+
+#[test]
 fn a_claim_without_limits_takes_everything_once() {
     let folder = Folder::new();
     let (mut store, owner) = (folder.store(), Owner::new());
