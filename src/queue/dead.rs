@@ -23,6 +23,12 @@ pub enum Selection<'a> {
     Ids(&'a [String]),
 }
 
+/// Dead letters, the oldest message first.
+pub(super) const LETTERS: &str = "SELECT q.message_id, q.type, q.payload, q.timestamp,
+       d.attempts, d.reason, d.error, d.died_at, q.processed_at
+     FROM message_queue q LEFT JOIN message_dead_letter d ON d.message_id = q.message_id
+     WHERE q.processed = 2 ORDER BY q.timestamp, q.rowid LIMIT ?1 OFFSET ?2";
+
 const ATTEMPTS: &str = "attempts";
 const CORRUPT: &str = "corrupt";
 
@@ -40,12 +46,7 @@ impl Store {
     ///
     /// At most [`limits::DEQUEUE_BYTES_MAX`] are returned, and at least one letter.
     pub fn dead_letters(&mut self, limit: u32, offset: u32) -> Result<String> {
-        let mut statement = self.conn.prepare_cached(concat!(
-            "SELECT q.message_id, q.type, q.payload, q.timestamp, ",
-            "d.attempts, d.reason, d.error, d.died_at, q.processed_at ",
-            "FROM message_queue q LEFT JOIN message_dead_letter d ON d.message_id = q.message_id ",
-            "WHERE q.processed = 2 ORDER BY q.timestamp, q.rowid LIMIT ?1 OFFSET ?2"
-        ))?;
+        let mut statement = self.conn.prepare_cached(LETTERS)?;
         let mut rows = statement.query([limit, offset])?;
         let mut out = String::from("[");
         while let Some(row) = rows.next()? {

@@ -192,7 +192,7 @@ fn record(conn: &Connection, id: &str, unix_seconds: i64) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Folder, message};
+    use super::super::testing::{Folder, message, plan};
     use super::super::{FailOutcome, Failure, Owner, Settlement};
     use super::*;
     use crate::limits;
@@ -357,15 +357,7 @@ mod tests {
         let folder = Folder::new();
         let store = folder.store();
         for sql in [NEWEST, UP_TO] {
-            let plan: Vec<String> = store
-                .conn
-                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
-                .and_then(|mut statement| {
-                    let count = statement.parameter_count();
-                    let values = rusqlite::params_from_iter(vec![1; count]);
-                    statement.query_map(values, |row| row.get(3))?.collect()
-                })
-                .expect("a statement");
+            let plan = plan(&store, sql);
             let bounded = sql == NEWEST || plan[0].contains("rowid<?");
             assert!(
                 plan.len() == 1 && plan[0].starts_with("SEARCH") && bounded,

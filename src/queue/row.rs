@@ -1,4 +1,5 @@
-//! A row on its way out of the queue: judged, and written as JSON.
+//! A row on its way out of the queue. Whether its payload is JSON is found out by whoever takes it apart, or
+//! here.
 //!
 //! Rows come from any process that ever wrote to the file. One that cannot become a message is
 //! set aside alone, so that it does not stop the others.

@@ -309,7 +309,8 @@ pub(super) fn pragmas() -> [(&'static str, i64); 17] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Folder;
+    use super::super::testing::{Folder, plan};
+    use super::super::{dead, store, upkeep};
     use super::*;
 
     #[test]
@@ -325,58 +326,33 @@ mod tests {
         assert_eq!(inspect(&store.conn, None).expect("ours"), Found::Complete);
     }
 
-    /// A folder with a file that the original has made.
-    fn original() -> Folder {
-        let folder = Folder::new();
-        Connection::open(folder.path())
-            .and_then(|conn| conn.execute_batch(include_str!("schema.sql")))
-            .expect("a new file");
-        folder
-    }
-
     #[test]
     fn the_queue_is_read_by_an_index_in_its_order_in_files_of_either_origin() {
-        // The first and the third are the original's.
+        // The original's, as it writes them.
+        let dequeue = "SELECT message_id, type, payload, timestamp FROM message_queue
+                       WHERE processed = 0 ORDER BY timestamp ASC LIMIT ?";
+        let cleanup = "DELETE FROM message_queue WHERE processed = 1 AND processed_at < ?";
         let statements = [
-            "SELECT message_id, type, payload, timestamp FROM message_queue
-             WHERE processed = 0 ORDER BY timestamp ASC LIMIT ?1",
-            "SELECT 1 FROM message_queue WHERE processed = 0 ORDER BY timestamp, rowid",
-            "DELETE FROM message_queue WHERE processed = 1 AND processed_at < ?1",
-            "SELECT q.payload FROM message_queue q
-             WHERE q.processed = 2 ORDER BY q.timestamp, q.rowid LIMIT ?1 OFFSET ?2",
-            "SELECT count(*) FROM (SELECT 1 FROM message_queue WHERE processed = ?1 LIMIT ?2)",
-            "SELECT min(timestamp) FROM message_queue WHERE processed = 0",
+            dequeue,
+            cleanup,
+            store::PENDING,
+            dead::LETTERS,
+            upkeep::IN_STATE,
+            upkeep::OLDEST,
         ];
-        for (folder, has_all) in [(Folder::new(), false), (original(), true)] {
+        for (folder, is_new) in [(Folder::new(), true), (Folder::with_original(), false)] {
             let store = folder.store();
             let is_partial = |name: &str| -> Option<bool> {
-                store
-                    .conn
-                    .query_row(
-                        "SELECT partial FROM pragma_index_list('message_queue') WHERE name = ?1",
-                        [name],
-                        |row| row.get(0),
-                    )
-                    .ok()
+                let sql = "SELECT partial FROM pragma_index_list('message_queue') WHERE name = ?1";
+                store.conn.query_row(sql, [name], |row| row.get(0)).ok()
             };
-            assert_eq!(is_partial("idx_message_queue_processed"), Some(!has_all));
-            assert_eq!(
-                is_partial("idx_message_queue_dead"),
-                (!has_all).then_some(true)
-            );
+            assert_eq!(is_partial("idx_message_queue_processed"), Some(is_new));
+            assert_eq!(is_partial("idx_message_queue_dead"), is_new.then_some(true));
             for sql in statements {
-                let plan: Vec<String> = store
-                    .conn
-                    .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
-                    .and_then(|mut statement| {
-                        let values = vec![1; statement.parameter_count()];
-                        let values = rusqlite::params_from_iter(values);
-                        statement.query_map(values, |row| row.get(3))?.collect()
-                    })
-                    .expect("a statement");
+                let plan = plan(&store, sql);
                 assert!(
                     plan.iter().any(|step| step.starts_with("SEARCH"))
-                        && !plan.iter().any(|step| step.contains("B-TREE")),
+                        && !plan.iter().any(|step| step.contains("TEMP B-TREE")),
                     "{sql}: {plan:?}"
                 );
             }

@@ -1,4 +1,5 @@
--- The tables of a queue file. Every statement may run on a file that has them already.
+-- The tables of a queue file, with their indexes but for those by timestamp, which depend on whose file it
+-- is (`schema.rs`). Every statement may run on a file that has them already.
 --
 -- `message_queue` and its indexes are shared with processes that run the original package and
 -- know nothing else. `processed` is 0 pending, 1 processed, 2 dead letter; the original selects

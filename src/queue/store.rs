@@ -22,6 +22,11 @@ use crate::error::Result;
 use crate::limits;
 use crate::values::{Package, Part, Scanner};
 
+/// Every pending message, the oldest first.
+pub(super) const PENDING: &str =
+    "SELECT message_id, type, payload, timestamp, rowid FROM message_queue
+     WHERE processed = 0 ORDER BY timestamp, rowid";
+
 /// One connection to a queue's file. Every method is synchronous and may wait
 /// `busy_timeout_ms` for another process's write; then its error is `SQLITE_BUSY`.
 pub struct Store {
@@ -278,10 +283,7 @@ impl Store {
     ) -> Result<()> {
         let mut corrupt: Vec<(i64, Flaw)> = Vec::new();
         if limit > 0 {
-            let mut statement = self.conn.prepare_cached(concat!(
-                "SELECT message_id, type, payload, timestamp, rowid FROM message_queue ",
-                "WHERE processed = 0 ORDER BY timestamp, rowid"
-            ))?;
+            let mut statement = self.conn.prepare_cached(PENDING)?;
             let mut rows = statement.query([])?;
             let (mut count, mut bytes) = (0, 0);
             while let Some(row) = rows.next()? {

@@ -21,6 +21,15 @@ impl Folder {
         }
     }
 
+    /// One with a file that a process with the original package has made.
+    pub(crate) fn with_original() -> Self {
+        let folder = Folder::new();
+        rusqlite::Connection::open(folder.path())
+            .and_then(|conn| conn.execute_batch(ORIGINAL_SCHEMA))
+            .expect("a new file");
+        folder
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("queue.db")
     }
@@ -43,6 +52,28 @@ impl Folder {
             .map(|value| value["id"].as_str().expect("ids are text").to_owned())
             .collect()
     }
+}
+
+/// The table and the indexes as the original makes them.
+const ORIGINAL_SCHEMA: &str = "
+    CREATE TABLE message_queue (
+      message_id TEXT PRIMARY KEY, type TEXT NOT NULL, payload TEXT NOT NULL,
+      timestamp INTEGER NOT NULL, processed INTEGER DEFAULT 0, processed_at INTEGER,
+      created_at INTEGER DEFAULT (strftime('%s', 'now')));
+    CREATE INDEX idx_message_queue_processed ON message_queue (processed, timestamp);
+    CREATE INDEX idx_message_queue_cleanup ON message_queue (processed, processed_at)";
+
+/// The steps by which SQLite does what a statement says.
+pub(crate) fn plan(store: &Store, sql: &str) -> Vec<String> {
+    store
+        .conn
+        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .and_then(|mut statement| {
+            let values = vec![1; statement.parameter_count()];
+            let values = rusqlite::params_from_iter(values);
+            statement.query_map(values, |row| row.get(3))?.collect()
+        })
+        .expect("a statement")
 }
 
 /// A small message.

@@ -10,6 +10,13 @@ use super::store::{Rollback, Store, Writing};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 
+/// How many messages are in the state `?1`, at most `?2`.
+pub(super) const IN_STATE: &str = "SELECT count(*) FROM
+     (SELECT 1 FROM message_queue WHERE processed = ?1 LIMIT ?2)";
+
+/// The timestamp of the oldest pending message.
+pub(super) const OLDEST: &str = "SELECT min(timestamp) FROM message_queue WHERE processed = 0";
+
 /// A queue at one instant.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Stats {
@@ -260,10 +267,7 @@ impl Store {
         let mut of_state = |state: i64, max: i64| -> Result<u64> {
             let count: i64 = self
                 .conn
-                .prepare_cached(
-                    "SELECT count(*) FROM
-                       (SELECT 1 FROM message_queue WHERE processed = ?1 LIMIT ?2)",
-                )?
+                .prepare_cached(IN_STATE)?
                 .query_row([state, max], |row| row.get(0))?;
             exact &= count < max;
             Ok(u64::try_from(count).unwrap_or(0))
@@ -273,7 +277,7 @@ impl Store {
         let (processed, dead) = (of_state(1, max)?, of_state(2, max)?);
         let oldest_timestamp = self
             .conn
-            .prepare_cached("SELECT min(timestamp) FROM message_queue WHERE processed = 0")?
+            .prepare_cached(OLDEST)?
             .query_row([], |row| Ok(Timestamp::of_column(row.get_ref(0)?)))?
             .map(Timestamp::as_f64);
         let page = number("PRAGMA page_size")?;

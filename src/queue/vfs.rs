@@ -154,7 +154,7 @@ fn original() -> *mut ffi::sqlite3_vfs {
     static ORIGINAL: AtomicPtr<ffi::sqlite3_vfs> = AtomicPtr::new(ptr::null_mut());
     let mut found = ORIGINAL.load(Ordering::Relaxed);
     if found.is_null() {
-        // SAFETY: it is a name, or none for the default, which stays what it is: nobody else uses this SQLite.
+        // SAFETY: no name asks for the default, which stays what it is: nobody else uses this SQLite.
         found = unsafe { ffi::sqlite3_vfs_find(ptr::null()) };
         ORIGINAL.store(found, Ordering::Relaxed);
     }

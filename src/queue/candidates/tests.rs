@@ -1,7 +1,7 @@
 //! What stands in front of the remembered place is found when it is free.
 
 use super::*;
-use crate::queue::testing::{Folder, message};
+use crate::queue::testing::{Folder, message, plan};
 use crate::queue::{Claimed, Failure, NewMessage, Owner, Selection, Store};
 
 const LEASE_MS: u64 = 10_000;
@@ -357,66 +357,43 @@ fn few_that_are_held_are_not_worth_a_place() {
 
 #[test]
 fn every_part_of_the_walk_is_a_search_of_an_index_in_its_order() {
-    let folder = Folder::new();
-    let store = folder.store();
     let queue = "SEARCH q USING INDEX idx_message_queue_processed (processed=?";
     let claim = "SEARCH c USING PRIMARY KEY (message_id=?)";
-    let cases: [(&str, &[&str]); 4] = [
+    let cases: [(&str, &[&str]); 8] = [
         (WALK, &[queue, claim]),
         (
             WALK_SAME,
             &["(processed=? AND timestamp=? AND rowid>?)", claim],
         ),
         (WALK_LATER, &["(processed=? AND timestamp>?)", claim]),
+        (WALK_UNTRIED, &[queue, claim]),
         (ADDED, &["(processed=? AND processed_at=? AND rowid>?)"]),
-    ];
-    let plan = |sql: &str| -> Vec<String> {
-        store
-            .conn
-            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
-            .and_then(|mut statement| {
-                let values = vec![1; statement.parameter_count()];
-                let values = rusqlite::params_from_iter(values);
-                statement.query_map(values, |row| row.get(3))?.collect()
-            })
-            .expect("a statement")
-    };
-    for (sql, expected) in cases {
-        let plan: Vec<_> = plan(sql)
-            .into_iter()
-            .filter(|step| step.starts_with("SEARCH"))
-            .collect();
-        assert!(
-            expected
-                .iter()
-                .all(|part| plan.iter().any(|step| step.contains(part))),
-            "{plan:?}"
-        );
-    }
-    for sql in [WALK, WALK_SAME, WALK_LATER] {
-        assert!(
-            !plan(sql).iter().any(|step| step.contains("TEMP B-TREE")),
-            "{sql}"
-        );
-    }
-    let claims = [
-        (DUE, "idx_message_claim_waiting (available_at_ms<?)"),
+        (DUE, &["idx_message_claim_waiting (available_at_ms<?)"]),
         (
             LEFT,
-            "idx_message_claim_leased (owner=? AND available_at_ms>? AND available_at_ms<?)",
+            &["idx_message_claim_leased (owner=? AND available_at_ms>? AND available_at_ms<?)"],
         ),
         (
             NEXT_OWNER,
-            "COVERING INDEX idx_message_claim_leased (owner>?)",
+            &["COVERING INDEX idx_message_claim_leased (owner>?)"],
         ),
     ];
-    for (sql, expected) in claims {
-        let plan = plan(sql);
-        assert!(plan.iter().any(|step| step.contains(expected)), "{plan:?}");
-        assert!(
-            !plan.iter().any(|step| step.contains("TEMP B-TREE")),
-            "{plan:?}"
-        );
+    for folder in [Folder::new(), Folder::with_original()] {
+        let store = folder.store();
+        for (sql, expected) in cases {
+            let plan = plan(&store, sql);
+            for part in expected {
+                assert!(
+                    plan.iter()
+                        .any(|step| step.starts_with("SEARCH") && step.contains(part)),
+                    "{sql}: {plan:?}"
+                );
+            }
+            assert!(
+                !plan.iter().any(|step| step.contains("TEMP B-TREE")),
+                "{sql}: {plan:?}"
+            );
+        }
     }
 }
 
