@@ -1,5 +1,6 @@
 //! One open queue. Methods that end in `later` run on the queue's worker thread; their results
-//! come through the dispatcher. Batches cross the boundary as one JSON text.
+//! come through the dispatcher. Batches cross the boundary in one piece: messages as notes (`src/values/mod.rs`),
+//! everything else as a JSON text.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -22,8 +22,7 @@
 //!             Array u32 value*
 //!             Object u16 value*         the number of its shape, counted from 0
 //!             Extended u16 value* u32 (key value)*
-//!                                       an object with further keys behind those of its shape; only
-//!                                       JavaScript makes one
+//!                                       an object with further keys behind those of its shape
 //! key         any of the strings
 //!
 //! shapes      (u16 (u8 bytes)*)*        the keys of one after the other, each as `"name":`
@@ -155,7 +154,7 @@ impl Default for Scanner {
 /// Appends a message as its JSON text.
 fn pass_on(json: &[u8], notes: &mut Vec<u8>) {
     notes.extend_from_slice(&[Token::Message as u8, Token::Json as u8]);
-    // Frames are not that long: see `limits::TEXT_BYTES_MAX`.
+    // Neither frames nor packages are that long: see `limits::TEXT_BYTES_MAX` and `DEQUEUE_BYTES_MAX`.
     notes.extend_from_slice(&(json.len() as u32).to_le_bytes());
     notes.extend_from_slice(json);
 }

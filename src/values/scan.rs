@@ -26,7 +26,7 @@ const FURTHER_KEYS_MAX: usize = 100;
 /// to be left then: most objects with such keys have fewer, and a look costs as much as an integer.
 const KEYS_UNSEEN: usize = 4;
 
-/// With more such objects than that all of a message is.
+/// With more such objects than that all of a message is, and with it the package that it is in.
 const JSON_OBJECTS_MAX: usize = 4;
 
 /// Up to so many letters `JSON.parse` looks for a string in a table (V8, `kMaxInternalizedStringValueLength`).
@@ -75,7 +75,7 @@ impl Makeup {
     }
 }
 
-/// What is known of one JSON text.
+/// A value that is being noted, and the JSON text of it, or of the part of it, that is read.
 pub(super) struct Scan<'a, 'n> {
     json: &'a [u8],
     at: usize,
