@@ -35,9 +35,13 @@ describe('killed while it stores', { timeout, skip: noOracle }, () => {
       }
       const verdict = stage.assertKept();
       assert.ok(verdict.accepted > 0);
-      // What is in the file is still a queue: all of it can be had.
+      // What is in the file is still a queue: all of it can be had, if not at once.
       const queue = openQueue(t, { dbPath: stage.dbPath });
-      assert.equal(queue.dequeue(2 ** 31 - 1).length, verdict.pending);
+      let had = 0;
+      for (let ids; ids?.length !== 0; had += queue.markProcessedMany(ids)) {
+        ids = queue.dequeue(10_000).map(({ id }) => id);
+      }
+      assert.equal(had, verdict.pending);
     });
   }
 });
