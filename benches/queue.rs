@@ -67,7 +67,7 @@ fn take(c: &mut Criterion) {
     let mut group = c.benchmark_group("take");
     group.throughput(Throughput::Elements(u64::from(CLAIMED)));
     group.bench_function("dequeue", |b| {
-        b.iter(|| store.dequeue(CLAIMED).expect("readable").len());
+        b.iter(|| store.dequeue_package(CLAIMED).expect("readable").len());
     });
     group.bench_function("claim_and_complete", |b| {
         b.iter(|| {
