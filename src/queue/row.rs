@@ -11,7 +11,7 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRe
 
 use crate::error::Result;
 use crate::limits;
-use crate::values::Part;
+use crate::values::{Part, is_json};
 
 /// A timestamp as the column holds it: whole numbers as INTEGER, which old processes expect and
 /// the index keeps small, others as REAL.
@@ -172,8 +172,7 @@ impl Message<'_> {
 
     /// Whether the payload is JSON.
     pub(super) fn is_json(&self) -> bool {
-        // Skipping a value is iterative in serde_json: depth costs no stack.
-        serde_json::from_str::<serde::de::IgnoredAny>(self.payload).is_ok()
+        is_json(self.payload)
     }
 
     /// The fields as JavaScript has them.

@@ -41,7 +41,7 @@ mod text;
 pub use notes::Malformed;
 #[cfg(test)]
 pub(crate) use package::PackageReader;
-pub use package::{Package, Part};
+pub use package::{Package, Part, is_json};
 pub use print::{Around, print, print_apart};
 
 use shapes::ShapeTree;

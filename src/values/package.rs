@@ -74,7 +74,7 @@ impl<'s> Package<'s> {
     pub fn push(&mut self, value: Part<'_>) -> bool {
         let is_noted = self.note(value);
         if !is_noted {
-            if !is_json(value) {
+            if !has_json(value) {
                 return false;
             }
             self.makeup = None;
@@ -156,13 +156,18 @@ fn learn(tree: &mut ShapeTree, value: Part<'_>, numbers: &mut Vec<u16>) -> Optio
 }
 
 /// Whether its texts are JSON where they are to be.
-fn is_json(value: Part<'_>) -> bool {
+fn has_json(value: Part<'_>) -> bool {
     match value {
-        // Skipping a value is iterative in serde_json: depth costs no stack.
-        Part::Json(text) => serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok(),
-        Part::Object(fields) => fields.iter().all(|(_, value)| is_json(*value)),
+        Part::Json(text) => is_json(text),
+        Part::Object(fields) => fields.iter().all(|(_, value)| has_json(*value)),
         Part::Text(_) | Part::Number(_) => true,
     }
+}
+
+/// Whether a text is JSON.
+pub fn is_json(text: &str) -> bool {
+    // Skipping a value is iterative in serde_json: depth costs no stack.
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 fn write(json: &mut Vec<u8>, value: Part<'_>) {
@@ -360,6 +365,22 @@ mod tests {
             let (package, _) = package(&mut scanner, &payloads);
             let read = PackageReader::default().read(&package);
             assert_eq!(read, (expected(&payloads), is_noted));
+        }
+    }
+
+    #[test]
+    fn a_long_package_is_json() {
+        let half = format!("[{}0.5]", "0.5,".repeat(JSON_BYTES_MAX / 8));
+        for (payloads, is_noted) in [
+            (&["1.5", half.as_str()][..], true),
+            (&["1.5", &half, &half], false),
+            // One is too long by itself.
+            (&["1.5", &format!("[{half},{half}]")], false),
+        ] {
+            let (package, taken) = package(&mut Scanner::default(), payloads);
+            assert!(taken.iter().all(|taken| *taken));
+            let read = PackageReader::default().read(&package);
+            assert!(read == (expected(payloads), is_noted));
         }
     }
 
