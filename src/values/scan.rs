@@ -24,7 +24,7 @@ const FURTHER_KEYS_MAX: usize = 100;
 
 /// So many of the keys that no shape has are not looked for among those that came before, and as many have
 /// to be left then: most objects with such keys have fewer, and a look costs as much as an integer.
-const KEYS_UNSEEN: usize = 4;
+const SKIPPED_KEYS: usize = 4;
 
 /// With more such objects than that all of a message is, and with it the package that it is in.
 const JSON_OBJECTS_MAX: usize = 4;
@@ -132,7 +132,7 @@ impl FurtherKeys {
     fn suit_json(&self) -> bool {
         self.count > FURTHER_KEYS_MAX
             || 2 * self.indices > self.count
-            || (self.count >= 2 * KEYS_UNSEEN && 2 * self.seen > self.count - KEYS_UNSEEN)
+            || (self.count >= 2 * SKIPPED_KEYS && 2 * self.seen > self.count - SKIPPED_KEYS)
     }
 }
 
@@ -169,7 +169,10 @@ impl<'a, 'n> Scan<'a, 'n> {
         shapes: &mut impl Iterator<Item = &'s u16>,
     ) -> Option<()> {
         match part {
-            Part::Text(text) => self.whole_string(text.as_bytes()),
+            Part::Text(text) => {
+                let is_plain = self.text(text.as_bytes());
+                self.count_string(is_plain && text.len() <= SHORT_LETTERS_MAX);
+            }
             Part::Number(number) => self.any_number(number),
             Part::Json(json) => self.text_of_json(json.as_bytes())?,
             Part::Object(fields) => {
@@ -321,7 +324,7 @@ impl<'a, 'n> Scan<'a, 'n> {
                         keys.count += 1;
                         keys.indices += usize::from(is_index(key));
                         keys.path = keys.path.with(key);
-                        if keys.count > KEYS_UNSEEN {
+                        if keys.count > SKIPPED_KEYS {
                             keys.seen += usize::from(self.shapes.seen().add(keys.path));
                         }
                         self.text(key);
@@ -411,28 +414,20 @@ impl<'a, 'n> Scan<'a, 'n> {
         Some(())
     }
 
-    /// Notes a string as it is.
-    fn whole_string(&mut self, text: &[u8]) {
+    fn count_string(&mut self, is_short: bool) {
+        self.makeup.short_strings += usize::from(is_short);
+        self.makeup.long_strings += usize::from(!is_short);
+    }
+
+    /// Notes a text. Returns whether it is ASCII that needs no escapes.
+    fn text(&mut self, text: &[u8]) -> bool {
         let (length, is_ascii) = plain_prefix(text);
         let is_plain = length == text.len() && is_ascii;
         match is_plain {
             true => self.ascii(text),
             false => self.letters(text),
         }
-        self.count_string(is_plain && length <= SHORT_LETTERS_MAX);
-    }
-
-    fn count_string(&mut self, is_short: bool) {
-        self.makeup.short_strings += usize::from(is_short);
-        self.makeup.long_strings += usize::from(!is_short);
-    }
-
-    /// Notes a text that needs no escapes.
-    fn text(&mut self, text: &[u8]) {
-        match text.is_ascii() {
-            true => self.ascii(text),
-            false => self.letters(text),
-        }
+        is_plain
     }
 
     /// Notes one in ASCII.
