@@ -3,6 +3,8 @@ import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { deliveryStore } from '../dist/delivery-store.js';
 import { limits } from '../dist/limits.js';
+import { queueSource } from '../dist/queue-source.js';
+import { readPackage, ShapeTable } from '../dist/value-reader.js';
 import { SQLiteQueue, SQLiteQueuePoller } from '../features/sqlite-queue/index.js';
 import {
   afterwards,
@@ -152,6 +154,32 @@ describe('draining', () => {
       await until(() => queue.stats().processed === sentCount);
       assert.deepEqual(received.splice(0), sent);
     }
+  });
+
+  test('a claim that could not be read has the next one define all shapes', async () => {
+    const asked = [];
+    const native = { claimLater: (...terms) => asked.push(terms) };
+    const workerShapes = new ShapeTable();
+    const source = queueSource(
+      {
+        native,
+        workerShapes,
+        work: {
+          ask: async (begin) => {
+            begin(native, 7);
+            return { claims: [], suspects: false };
+          },
+        },
+      },
+      { maxAttempts: 0 },
+    );
+    await source.claim(5, 1_000);
+    assert.throws(() => readPackage(workerShapes, new ArrayBuffer(4)), RangeError);
+    await source.claim(5, 1_000);
+    assert.deepEqual(
+      asked.map((terms) => terms.at(-1)),
+      [false, true],
+    );
   });
 
   test('corrupt rows are set aside, the others handled', { skip: noPython }, async (t) => {

@@ -300,6 +300,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn two_keys_that_come_in_turn_are_both_remembered() {
+        let mut tree = ShapeTree::new();
+        let place = |tree: &ShapeTree, key: u32| {
+            tree.children.hasher().hash_one(key.to_le_bytes().to_vec()) as usize % MISSED_PAIRS
+        };
+        let other = (1..)
+            .find(|key| place(&tree, *key) == place(&tree, 0))
+            .expect("a pair has two places");
+        let mut again = |key: u32| {
+            tree.place = key.to_le_bytes().to_vec();
+            tree.comes_again()
+        };
+        let turns = [0, other, 0, other].map(&mut again);
+        assert_eq!(turns, [false, false, true, true]);
+    }
+
+    #[test]
     fn keys_are_seen_again_behind_the_same_keys() {
         let mut seen = SeenKeys::default();
         let names: Vec<String> = (0..1_000).map(|name| format!("a key {name}")).collect();
