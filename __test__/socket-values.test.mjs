@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { plainValues } from './support/plain-values.mjs';
+import { records } from './support/records.mjs';
 import {
   child,
   connected,
@@ -26,12 +27,20 @@ async function roundTrip(t, sent) {
   return messages;
 }
 
-test('the wire has the bytes of JSON.stringify, and they come back as JSON.parse reads them', async (t) => {
+for (const [name, next] of [
+  ['plain values', plainValues(20_261_126)],
+  ['records', records(20_261_127)],
+  ['records of ever other kinds', records(20_261_128, 5)],
+]) {
+  test(`the wire has ${name} as JSON.stringify writes them, and they come back as JSON.parse reads them`, (t) =>
+    passThrough(t, next));
+}
+
+async function passThrough(t, next) {
   const path = folder(t);
   const { peers } = await plainServer(t, path('plain.sock'));
   const out = await connected(t, { socketPath: path('plain.sock') });
   await until(() => peers.length === 1, 'the connection');
-  const next = plainValues(20_261_126);
   const texts = [];
   for (let rest = isLong ? 200_000 : 10_000; rest > 0; rest -= 500) {
     const values = Array.from({ length: 500 }, next);
@@ -52,7 +61,7 @@ test('the wire has the bytes of JSON.stringify, and they come back as JSON.parse
     out.messages.map((message) => JSON.stringify(message)),
     texts.map((text) => JSON.stringify(JSON.parse(text))),
   );
-});
+}
 
 test('a getter that sends something itself disturbs neither message', async (t) => {
   const path = folder(t);

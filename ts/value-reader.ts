@@ -1,5 +1,5 @@
 import { internal } from './errors.js';
-import { Token } from './value-tokens.js';
+import { FIXED_BYTES, Kind, Token } from './value-tokens.js';
 
 // What the addon has made of received JSON, in the form of `src/values/mod.rs`. It has checked all of
 // it, so that nothing is checked here.
@@ -41,13 +41,28 @@ const {
   },
 } = Buffer.prototype as { latin1Slice?: (this: Buffer, begin: number, end: number) => string };
 
-/** The keys of an object in their order. */
+/** The keys of an object in their order, and what kinds of values they have. */
 interface Shape {
   keys: string[];
+  kinds: Kind[];
+  /** Length of the values that have a fixed one. */
+  fixedBytes: number;
   /** Objects that were made one property after the other. */
   count: number;
-  make: (() => Record<string, unknown>) | undefined;
+  make: Maker | undefined;
 }
+
+/** Makes an object whose values of fixed length begin at a place of the buffer. */
+type Maker = (view: DataView, place: number) => Record<string, unknown>;
+
+/** By kind the code that reads a value, if it is fixed at this place. */
+const READ: Record<Kind, (offset: number) => string> = {
+  [Kind.Any]: () => 'read()',
+  [Kind.Text]: () => 'readText()',
+  [Kind.Integer]: (offset) => `view.getInt32(place+${offset},true)`,
+  [Kind.Double]: (offset) => `view.getFloat64(place+${offset},true)`,
+  [Kind.Flag]: (offset) => `view.getUint8(place+${offset})===1`,
+};
 
 /** The shapes that one source of notes numbers. */
 export class ShapeTable {
@@ -66,14 +81,19 @@ export class ShapeTable {
     open(source, begin, end);
     while (at < end) {
       const keys: string[] = [];
+      const kinds: Kind[] = [];
+      let fixedBytes = 0;
       const count = readCount16();
       for (let index = 0; index < count; index++) {
+        const kind = bytes[at++] as Kind;
+        kinds.push(kind);
+        fixedBytes += FIXED_BYTES[kind];
         const length = bytes[at++] as number;
         // `"name":`
         keys.push(bytes.toString('utf8', at + 1, at + length - 2));
         at += length;
       }
-      this.shapes.push({ keys, count: 0, make: undefined });
+      this.shapes.push({ keys, kinds, fixedBytes, count: 0, make: undefined });
     }
   }
 
@@ -186,7 +206,9 @@ function read(): unknown {
       return readText();
     case Token.Object: {
       const shape = shapes[readCount16()] as Shape;
-      return shape.make === undefined ? readObject(shape) : shape.make();
+      const place = at;
+      at += shape.fixedBytes;
+      return shape.make === undefined ? readObject(shape, place) : shape.make(view, place);
     }
     case Token.Extended:
       return readExtended(shapes[readCount16()] as Shape);
@@ -303,11 +325,33 @@ function set(object: Record<string, unknown>, key: string, value: unknown): void
   else object[key] = value;
 }
 
-function readObject(shape: Shape): Record<string, unknown> {
-  if (++shape.count === compiledAfter) shape.make = compile(shape.keys);
+/** `place` is where its values of fixed length begin. */
+function readObject(shape: Shape, place: number): Record<string, unknown> {
+  if (++shape.count === compiledAfter) shape.make = compile(shape);
   const object: Record<string, unknown> = {};
-  for (const key of shape.keys) set(object, key, read());
+  let next = place;
+  for (const [index, key] of shape.keys.entries()) {
+    const kind = shape.kinds[index] as Kind;
+    set(object, key, readOf(kind, next));
+    next += FIXED_BYTES[kind];
+  }
   return object;
+}
+
+/** A value, which is at `place` if its length is fixed. */
+function readOf(kind: Kind, place: number): unknown {
+  switch (kind) {
+    case Kind.Any:
+      return read();
+    case Kind.Text:
+      return readText();
+    case Kind.Integer:
+      return view.getInt32(place, true);
+    case Kind.Double:
+      return view.getFloat64(place, true);
+    case Kind.Flag:
+      return bytes[place] === 1;
+  }
 }
 
 /**
@@ -326,14 +370,21 @@ function readExtended(shape: Shape): object {
  * other. Nothing of the keys can be taken for code: they are written as JSON, and `__proto__` is
  * none of them. `undefined` where the process must not make code of texts.
  */
-function compile(keys: string[]): (() => Record<string, unknown>) | undefined {
+function compile({ keys, kinds }: Shape): Maker | undefined {
   if (compiled === COMPILED_MAX) return undefined;
   try {
-    const properties = keys.map((key) => `${JSON.stringify(key)}:read()`);
-    const make = new Function('read', `return () => ({${properties.join()}})`)(read);
+    let offset = 0;
+    const properties = keys.map((key, index) => {
+      const kind = kinds[index] as Kind;
+      const value = READ[kind](offset);
+      offset += FIXED_BYTES[kind];
+      return `${JSON.stringify(key)}:${value}`;
+    });
+    const code = `return (view, place) => ({${properties.join()}})`;
+    const make = new Function('read', 'readText', code)(read, readText);
     compiled++;
     if (compiled % (COMPILED_MAX / 8) === 0) compiledAfter *= 2;
-    return make as () => Record<string, unknown>;
+    return make as Maker;
   } catch {
     compiled = COMPILED_MAX;
     return undefined;

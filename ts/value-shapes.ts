@@ -1,4 +1,5 @@
 import { IS_PLAIN } from './plain-units.js';
+import { Kind } from './value-tokens.js';
 
 // The keys of the objects that the writer walks. A shape is the keys of one in their order. Shapes form a
 // tree: each has the keys of its parent and one more. 0 has none.
@@ -112,27 +113,44 @@ function isPlainKey(key: string): boolean {
   return true;
 }
 
-/** How many keys there are, and of each its length and itself as it stands in a JSON text. */
+/** What the addon is told of a shape whose values have no kinds. */
 export function definitionOf(shape: number): Buffer {
-  return definitions[shape] ?? define(shape);
+  return definitions[shape] ?? remember(shape);
 }
 
-function define(shape: number): Buffer {
-  const keys: string[] = [];
-  for (let each = shape; each !== 0; each = parents[each] as number) {
-    keys.unshift(`"${lastKeys[each]}":`);
+function remember(shape: number): Buffer {
+  const definition = define(shape, () => Kind.Any);
+  definitionBytes += definition.length;
+  if (definitionBytes > DEFINITION_BYTES_MAX) {
+    definitions = [];
+    definitionBytes = definition.length;
   }
-  const definition = Buffer.alloc(2 + (keyBytesOf[shape] as number));
-  let end = definition.writeUInt16LE(keys.length);
-  for (const key of keys) {
+  definitions[shape] = definition;
+  return definition;
+}
+
+/** How many keys there are, and of each its kind, its length and itself as it stands in a JSON text. */
+export function define(shape: number, kindOf: (index: number) => Kind): Buffer {
+  const path = pathOf(shape);
+  const definition = Buffer.alloc(2 + (keyBytesOf[shape] as number) + path.length);
+  let end = definition.writeUInt16LE(path.length);
+  for (const [index, each] of path.entries()) {
+    const key = `"${lastKeys[each]}":`;
+    end = definition.writeUInt8(kindOf(index), end);
     end = definition.writeUInt8(key.length, end);
     end += definition.write(key, end, 'latin1');
   }
-  definitionBytes += end;
-  if (definitionBytes > DEFINITION_BYTES_MAX) {
-    definitions = [];
-    definitionBytes = end;
-  }
-  definitions[shape] = definition.subarray(0, end);
-  return definitions[shape];
+  return definition;
+}
+
+/** The shapes with one key, with two and so on up to this one. */
+export function pathOf(shape: number): number[] {
+  const path: number[] = [];
+  for (let each = shape; each !== 0; each = parents[each] as number) path.push(each);
+  return path.reverse();
+}
+
+/** The key that it has more than its parent. */
+export function lastKeyOf(shape: number): string {
+  return lastKeys[shape] as string;
 }

@@ -19,3 +19,21 @@ export enum Token {
   ApartUnits,
   Letters,
 }
+
+/** How the values of one key are noted in the objects of a shape; see there. */
+export enum Kind {
+  Any,
+  Text,
+  Integer,
+  Double,
+  Flag,
+}
+
+/** By kind the length of a value in bytes if it is fixed, else 0. */
+export const FIXED_BYTES = {
+  [Kind.Any]: 0,
+  [Kind.Text]: 0,
+  [Kind.Integer]: 4,
+  [Kind.Double]: 8,
+  [Kind.Flag]: 1,
+};

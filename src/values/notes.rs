@@ -1,18 +1,24 @@
 //! Notes, one part after the other.
 
-use super::Token;
+use super::{Kind, Token};
 
 /// Notes that break off, or have no meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
 /// What is left to be read.
+#[derive(Clone, Copy)]
 pub(super) struct Notes<'a>(pub &'a [u8]);
 
 impl<'a> Notes<'a> {
     pub fn token(&mut self) -> Result<Token, Malformed> {
         let byte = usize::from(self.byte()?);
         Token::ALL.get(byte).copied().ok_or(Malformed)
+    }
+
+    pub fn kind(&mut self) -> Result<Kind, Malformed> {
+        let byte = usize::from(self.byte()?);
+        Kind::ALL.get(byte).copied().ok_or(Malformed)
     }
 
     pub fn byte(&mut self) -> Result<u8, Malformed> {
@@ -38,12 +44,6 @@ impl<'a> Notes<'a> {
         let (first, rest) = self.0.split_at_checked(count).ok_or(Malformed)?;
         self.0 = rest;
         Ok(first)
-    }
-
-    /// Bytes behind their length in one byte.
-    pub fn short(&mut self) -> Result<&'a [u8], Malformed> {
-        let count = self.byte()?;
-        self.take(count.into())
     }
 
     /// Bytes behind their length in four bytes.

@@ -95,12 +95,12 @@ impl<'s> Package<'s> {
         let Some(makeup) = &mut self.makeup else {
             return false;
         };
-        let Scanner { shapes, units, .. } = &mut *self.scanner;
+        let Scanner { shapes, room, .. } = &mut *self.scanner;
         if self.shapes.is_empty() && learn(shapes, value, &mut self.shapes).is_none() {
             return false;
         }
         let begin = self.notes.len();
-        let mut scan = Scan::new(shapes, units, &mut self.notes);
+        let mut scan = Scan::new(shapes, room, &mut self.notes);
         let noted = scan.part(value, &mut self.shapes.iter());
         match noted {
             Some(()) => makeup.add(scan.makeup()),
@@ -217,7 +217,7 @@ impl PackageReader {
         while let [low, high, rest @ ..] = definitions {
             definitions = rest;
             for _ in 0..u16::from_le_bytes([*low, *high]) {
-                definitions = &definitions[1 + usize::from(definitions[0])..];
+                definitions = &definitions[2 + usize::from(definitions[1])..];
             }
             self.shapes += 1;
         }

@@ -2,10 +2,10 @@
 
 use std::mem;
 
-use super::Token;
 use super::notes::{Malformed, Notes};
 use super::number::NumberPrinter;
 use super::text::{plain_prefix, print_units};
+use super::{Kind, Token};
 
 /// What stands around the JSON texts of messages.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,9 +84,51 @@ const APART_UNITS: u8 = Token::ApartUnits as u8;
 
 /// Keys in the form in which they are printed.
 struct Shapes<'a> {
-    keys: Vec<&'a [u8]>,
-    /// The place behind the last key of each shape.
-    ends: Vec<usize>,
+    keys: Vec<(Kind, Bytes<'a>)>,
+    ends: Vec<ShapeEnd>,
+}
+
+/// So many bytes are copied without a look at how many there are: a call of `memcpy` takes longer.
+const COPIED: usize = 16;
+
+/// Some bytes, and what is behind them.
+#[derive(Clone, Copy)]
+struct Bytes<'a> {
+    bytes: &'a [u8],
+    length: usize,
+}
+
+impl<'a> Bytes<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        let length = bytes.len();
+        Bytes { bytes, length }
+    }
+
+    /// Bytes behind their length in one byte.
+    fn short(notes: &mut Notes<'a>) -> Result<Self, Malformed> {
+        let length = notes.byte()?.into();
+        let bytes = notes.0;
+        notes.take(length)?;
+        Ok(Bytes { bytes, length })
+    }
+
+    fn append_to(self, text: &mut Vec<u8>) {
+        match self.bytes.first_chunk::<COPIED>() {
+            Some(first) if self.length <= COPIED => {
+                let end = text.len() + self.length;
+                text.extend_from_slice(first);
+                text.truncate(end);
+            }
+            _ => text.extend_from_slice(&self.bytes[..self.length]),
+        }
+    }
+}
+
+/// The place behind the last key of a shape, and the length of its values that have a fixed one.
+#[derive(Clone, Copy, Default)]
+struct ShapeEnd {
+    keys: usize,
+    fixed_bytes: usize,
 }
 
 impl<'a> Shapes<'a> {
@@ -95,21 +137,27 @@ impl<'a> Shapes<'a> {
         let mut keys = Vec::new();
         let mut ends = Vec::new();
         while !notes.0.is_empty() {
+            let mut fixed_bytes = 0;
             for _ in 0..notes.u16()? {
-                keys.push(notes.short()?);
+                let kind = notes.kind()?;
+                fixed_bytes += kind.fixed_bytes();
+                keys.push((kind, Bytes::short(&mut notes)?));
             }
-            ends.push(keys.len());
+            ends.push(ShapeEnd {
+                keys: keys.len(),
+                fixed_bytes,
+            });
         }
         Ok(Shapes { keys, ends })
     }
 
     /// Where its keys begin and end.
-    fn range(&self, shape: u16) -> Result<(usize, usize), Malformed> {
+    fn range(&self, shape: u16) -> Result<(usize, ShapeEnd), Malformed> {
         let shape = usize::from(shape);
         let end = *self.ends.get(shape).ok_or(Malformed)?;
         let begin = match shape {
             0 => 0,
-            _ => self.ends[shape - 1],
+            _ => self.ends[shape - 1].keys,
         };
         Ok((begin, end))
     }
@@ -117,7 +165,7 @@ impl<'a> Shapes<'a> {
 
 /// What is being printed, and how much of it is left.
 #[derive(Clone, Copy)]
-enum Open {
+enum Open<'a> {
     Message,
     Array {
         left: u32,
@@ -125,6 +173,8 @@ enum Open {
     Object {
         next_key: usize,
         end: usize,
+        /// Values of fixed length.
+        fixed: Notes<'a>,
         is_extended: bool,
     },
     /// The further keys of an object.
@@ -142,13 +192,13 @@ struct Printer<'a, 't> {
     shapes: Shapes<'a>,
     text: &'t mut Vec<u8>,
     /// What is around that which is being printed.
-    outer: Vec<Open>,
+    outer: Vec<Open<'a>>,
     numbers: NumberPrinter,
     /// The string that is being printed.
     units: Vec<u16>,
 }
 
-impl Printer<'_, '_> {
+impl<'a> Printer<'a, '_> {
     /// Prints a message whose letters are behind its value.
     fn message_apart(&mut self) -> Result<(), Malformed> {
         self.are_letters_units = self.notes.token()? == Token::ApartUnits;
@@ -178,6 +228,7 @@ impl Printer<'_, '_> {
                     next_key,
                     end,
                     is_extended,
+                    ..
                 } if next_key == end => {
                     if mem::take(is_extended) {
                         let left = self.notes.u32()?;
@@ -202,9 +253,17 @@ impl Printer<'_, '_> {
                 self.text.push(b',');
             }
             match &mut open {
-                Open::Object { next_key, .. } => {
-                    self.text.extend_from_slice(self.shapes.keys[*next_key]);
+                Open::Object {
+                    next_key, fixed, ..
+                } => {
+                    let (kind, key) = self.shapes.keys[*next_key];
+                    key.append_to(self.text);
                     *next_key += 1;
+                    if kind != Kind::Any {
+                        self.of_kind(kind, fixed)?;
+                        is_first = false;
+                        continue;
+                    }
                 }
                 Open::Extension { .. } => {
                     let token = self.notes.token()?;
@@ -221,8 +280,32 @@ impl Printer<'_, '_> {
         }
     }
 
+    /// Prints a value that does not say itself what it is.
+    fn of_kind(&mut self, kind: Kind, fixed: &mut Notes<'_>) -> Result<(), Malformed> {
+        match kind {
+            Kind::Any => return Err(Malformed),
+            Kind::Text => {
+                let text = Bytes::short(&mut self.notes)?;
+                self.plain(text);
+            }
+            Kind::Integer => {
+                let number = i32::from_le_bytes(fixed.array()?);
+                self.numbers.integer(number, self.text);
+            }
+            Kind::Double => {
+                let number = f64::from_le_bytes(fixed.array()?);
+                self.numbers.double(number, self.text);
+            }
+            Kind::Flag => self.text.extend_from_slice(match fixed.byte()? {
+                0 => b"false",
+                _ => b"true",
+            }),
+        }
+        Ok(())
+    }
+
     /// Prints a value, or the beginning of one that has others in it.
-    fn value(&mut self) -> Result<Option<Open>, Malformed> {
+    fn value(&mut self) -> Result<Option<Open<'a>>, Malformed> {
         match self.notes.token()? {
             Token::Null => self.text.extend_from_slice(b"null"),
             Token::True => self.text.extend_from_slice(b"true"),
@@ -246,7 +329,8 @@ impl Printer<'_, '_> {
                 let (next_key, end) = self.shapes.range(self.notes.u16()?)?;
                 return Ok(Some(Open::Object {
                     next_key,
-                    end,
+                    end: end.keys,
+                    fixed: Notes(self.notes.take(end.fixed_bytes)?),
                     is_extended: token == Token::Extended,
                 }));
             }
@@ -258,8 +342,8 @@ impl Printer<'_, '_> {
     /// Prints the string that `token` begins.
     fn string(&mut self, token: Token) -> Result<(), Malformed> {
         let plain = match token {
-            Token::Text => self.notes.short()?,
-            Token::Ascii => self.notes.long()?,
+            Token::Text => Bytes::short(&mut self.notes)?,
+            Token::Ascii => Bytes::of(self.notes.long()?),
             Token::Latin1 => {
                 let letters = self.notes.long()?;
                 self.latin1(letters);
@@ -277,7 +361,7 @@ impl Printer<'_, '_> {
                     self.latin1(letters);
                     return Ok(());
                 }
-                letters
+                Bytes::of(letters)
             }
             Token::Units => {
                 let count = self.notes.u32()? as usize;
@@ -287,10 +371,15 @@ impl Printer<'_, '_> {
             }
             _ => return Err(Malformed),
         };
-        self.text.push(b'"');
-        self.text.extend_from_slice(plain);
-        self.text.push(b'"');
+        self.plain(plain);
         Ok(())
+    }
+
+    /// Prints a string that needs no escapes.
+    fn plain(&mut self, text: Bytes<'_>) {
+        self.text.push(b'"');
+        text.append_to(self.text);
+        self.text.push(b'"');
     }
 
     fn utf16(&mut self, bytes: &[u8]) {

@@ -1,9 +1,9 @@
 //! From JSON text to notes.
 
-use super::Token;
 use super::package::Part;
-use super::shapes::{Path, ROOT, ShapeTree};
+use super::shapes::{Layout, Path, ROOT, ShapeTree};
 use super::text::{plain_prefix, read_escaped};
+use super::{Kind, Token};
 use encoding_rs::mem::{convert_utf8_to_latin1_lossy, convert_utf8_to_utf16};
 use encoding_rs::mem::{is_utf8_latin1, is_utf16_latin1};
 
@@ -75,16 +75,32 @@ impl Makeup {
     }
 }
 
+/// Room that is used again and again.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// A string on its way.
+    pub units: Vec<u16>,
+    /// Of the values of objects that are not complete, the outer ones first.
+    kinds: Vec<Kind>,
+}
+
+/// A number as it is noted.
+enum Number {
+    Integer(i32),
+    Double(f64),
+}
+
 /// A value that is being noted, and the JSON text of it, or of the part of it, that is read.
 pub(super) struct Scan<'a, 'n> {
     json: &'a [u8],
     at: usize,
     notes: &'n mut Vec<u8>,
     shapes: &'n mut ShapeTree,
-    /// A string on its way.
-    units: &'n mut Vec<u16>,
+    room: &'n mut Room,
     depth: usize,
     makeup: Makeup,
+    /// Bytes of objects that were read in vain, because their layout was guessed wrong.
+    wasted: usize,
     /// How many objects were noted as JSON, and where the last one ends.
     json_count: usize,
     json_end: usize,
@@ -95,10 +111,10 @@ pub(super) struct Scan<'a, 'n> {
 pub(super) fn scan(
     json: &[u8],
     shapes: &mut ShapeTree,
-    units: &mut Vec<u16>,
+    room: &mut Room,
     notes: &mut Vec<u8>,
 ) -> Option<Makeup> {
-    let mut scan = Scan::new(shapes, units, notes);
+    let mut scan = Scan::new(shapes, room, notes);
     scan.text_of_json(json)?;
     Some(scan.makeup)
 }
@@ -143,15 +159,17 @@ fn is_index(key: &[u8]) -> bool {
 
 impl<'a, 'n> Scan<'a, 'n> {
     /// One that appends to `notes`.
-    pub fn new(shapes: &'n mut ShapeTree, units: &'n mut Vec<u16>, notes: &'n mut Vec<u8>) -> Self {
+    pub fn new(shapes: &'n mut ShapeTree, room: &'n mut Room, notes: &'n mut Vec<u8>) -> Self {
+        room.kinds.clear();
         Scan {
             json: &[],
             at: 0,
             notes,
             shapes,
-            units,
+            room,
             depth: 0,
             makeup: Makeup::default(),
+            wasted: 0,
             json_count: 0,
             json_end: 0,
         }
@@ -193,6 +211,7 @@ impl<'a, 'n> Scan<'a, 'n> {
         }
         self.json = json;
         self.at = 0;
+        self.wasted = 0;
         self.value()?;
         self.skip_space();
         (self.at == json.len()).then_some(())
@@ -221,19 +240,23 @@ impl<'a, 'n> Scan<'a, 'n> {
         (self.next()? == byte).then(|| self.at += 1)
     }
 
-    fn value(&mut self) -> Option<()> {
+    /// Notes the next value, and says what kind it is.
+    fn value(&mut self) -> Option<Kind> {
         match self.next()? {
             b'"' => self.string(),
             b'{' => self.nested(Self::object),
             b'[' => self.nested(Self::array),
-            b't' => self.word(b"true", Token::True),
-            b'f' => self.word(b"false", Token::False),
-            b'n' => self.word(b"null", Token::Null),
-            _ => self.number(),
+            b't' => self.word(b"true", Token::True, Kind::Flag),
+            b'f' => self.word(b"false", Token::False, Kind::Flag),
+            b'n' => self.word(b"null", Token::Null, Kind::Any),
+            _ => Some(match self.number()? {
+                Number::Integer(number) => self.integer(number),
+                Number::Double(number) => self.double(number),
+            }),
         }
     }
 
-    fn nested(&mut self, inner: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+    fn nested(&mut self, inner: impl FnOnce(&mut Self) -> Option<()>) -> Option<Kind> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return None;
@@ -241,15 +264,20 @@ impl<'a, 'n> Scan<'a, 'n> {
         self.at += 1;
         inner(self)?;
         self.depth -= 1;
-        Some(())
+        Some(Kind::Any)
     }
 
-    fn word(&mut self, word: &[u8], token: Token) -> Option<()> {
-        self.json[self.at..].starts_with(word).then(|| {
-            self.at += word.len();
-            self.makeup.plain += 1;
-            self.notes.push(token as u8);
-        })
+    fn word(&mut self, word: &[u8], token: Token, kind: Kind) -> Option<Kind> {
+        self.take_word(word)?;
+        self.makeup.plain += 1;
+        self.notes.push(token as u8);
+        Some(kind)
+    }
+
+    fn take_word(&mut self, word: &[u8]) -> Option<()> {
+        self.json[self.at..]
+            .starts_with(word)
+            .then(|| self.at += word.len())
     }
 
     fn counted(&mut self, token: Token, count: usize) {
@@ -298,8 +326,123 @@ impl<'a, 'n> Scan<'a, 'n> {
 
     fn object(&mut self) -> Option<()> {
         self.shapes.begin_object();
+        if let Some((first, layout)) = self.shapes.likely_layout(&self.json[self.at..]) {
+            let is_right = self.try_layout(layout);
+            self.shapes.tried(first, is_right);
+            if is_right {
+                return Some(());
+            }
+            // `JSON.parse` is quicker then, and somebody may want this to take long.
+            if self.wasted > self.json.len() {
+                return None;
+            }
+        }
+        self.object_of_any()
+    }
+
+    /// Notes an object if it has this layout. If not, nothing has happened.
+    fn try_layout(&mut self, layout: u16) -> bool {
+        let (at, depth, makeup, json) = (
+            self.at,
+            self.depth,
+            self.makeup,
+            (self.json_count, self.json_end),
+        );
+        let (notes, kinds) = (self.notes.len(), self.room.kinds.len());
+        let is_right = self.object_of(layout).is_some();
+        if !is_right {
+            if self.wasted <= self.json.len() {
+                self.wasted += self.at - at;
+            }
+            (
+                self.at,
+                self.depth,
+                self.makeup,
+                (self.json_count, self.json_end),
+            ) = (at, depth, makeup, json);
+            self.notes.truncate(notes);
+            self.room.kinds.truncate(kinds);
+        }
+        is_right
+    }
+
+    /// Notes an object of a layout. `None`: it has another, or is malformed.
+    fn object_of(&mut self, layout: u16) -> Option<()> {
+        let Layout {
+            number,
+            fixed_bytes,
+            fields,
+        } = self.shapes.layout(layout);
+        let count = fields.len();
+        let [low, high] = number.to_le_bytes();
+        self.notes
+            .extend_from_slice(&[Token::Object as u8, low, high]);
+        let fixed = self.notes.len();
+        self.notes.resize(fixed + fixed_bytes, 0);
+        for index in 0..count {
+            // It is asked for anew each time because a value may come with shapes of its own.
+            let field = &self.shapes.layout(layout).fields[index];
+            self.at += field.begins(&self.json[self.at..])?;
+            let (kind, place) = (field.kind, fixed + field.place);
+            match kind {
+                Kind::Any => {
+                    self.value()?;
+                }
+                Kind::Text => self.text_of_layout()?,
+                Kind::Flag => {
+                    let flag = self.peek()? == b't';
+                    self.take_word(if flag { b"true" } else { b"false" })?;
+                    self.notes[place] = flag.into();
+                }
+                Kind::Integer => {
+                    let Number::Integer(number) = self.number()? else {
+                        return None;
+                    };
+                    self.notes[place..place + 4].copy_from_slice(&number.to_le_bytes());
+                }
+                Kind::Double => {
+                    let number = match self.number()? {
+                        Number::Integer(number) => number.into(),
+                        Number::Double(number) => number,
+                    };
+                    self.makeup.doubles += 1;
+                    self.notes[place..place + 8].copy_from_slice(&number.to_le_bytes());
+                }
+            }
+            let end = if index + 1 == count { b'}' } else { b',' };
+            if self.peek()? != end {
+                return None;
+            }
+            self.at += 1;
+        }
+        Some(())
+    }
+
+    /// Notes a text without its token.
+    fn text_of_layout(&mut self) -> Option<()> {
+        if self.peek()? != b'"' {
+            return None;
+        }
+        let begin = self.at + 1;
+        let (count, is_ascii) = plain_prefix(&self.json[begin..]);
+        let length = u8::try_from(count).ok()?;
+        if !is_ascii || *self.json.get(begin + count)? != b'"' {
+            return None;
+        }
+        self.at = begin + count + 1;
+        self.notes.push(length);
+        self.notes
+            .extend_from_slice(&self.json[begin..begin + count]);
+        self.count_string(count <= SHORT_LETTERS_MAX);
+        Some(())
+    }
+
+    /// Notes an object of which nothing is known.
+    fn object_of_any(&mut self) -> Option<()> {
         let json_begin = self.at - 1;
         let begin = self.notes.len();
+        let kinds = self.room.kinds.len();
+        let mut first = ROOT;
         self.notes.extend_from_slice(&[Token::Object as u8, 0, 0]);
         let mut shape = ROOT;
         // Once there is a key that no shape is to have.
@@ -311,7 +454,12 @@ impl<'a, 'n> Scan<'a, 'n> {
                     Some(_) => Key::Further(self.key()?),
                 };
                 match key {
-                    Key::OfShape(child) => shape = child,
+                    Key::OfShape(child) => {
+                        if shape == ROOT {
+                            first = child;
+                        }
+                        shape = child;
+                    }
                     Key::Further(key) => {
                         let keys = further.get_or_insert_with(|| FurtherKeys {
                             place: self.begin_count(),
@@ -330,7 +478,8 @@ impl<'a, 'n> Scan<'a, 'n> {
                         self.text(key);
                     }
                 }
-                self.value()?;
+                let kind = self.value()?;
+                self.room.kinds.push(kind);
                 match self.next()? {
                     b',' => self.at += 1,
                     b'}' => break,
@@ -339,6 +488,10 @@ impl<'a, 'n> Scan<'a, 'n> {
             }
         }
         self.at += 1;
+        if further.is_none() && first != ROOT {
+            self.shapes.learn(first, shape, &self.room.kinds[kinds..]);
+        }
+        self.room.kinds.truncate(kinds);
         if let Some(keys) = further {
             if keys.suit_json() {
                 self.makeup = keys.makeup;
@@ -387,31 +540,32 @@ impl<'a, 'n> Scan<'a, 'n> {
         Some(child)
     }
 
-    fn string(&mut self) -> Option<()> {
+    fn string(&mut self) -> Option<Kind> {
         let begin = self.at + 1;
         let (length, is_ascii) = plain_prefix(&self.json[begin..]);
         let end = begin + length;
         if *self.json.get(end)? == b'"' {
             self.at = end + 1;
             let text = &self.json[begin..end];
-            if is_ascii {
-                self.ascii(text);
-            } else {
-                self.letters(text);
-            }
             self.count_string(is_ascii && length <= SHORT_LETTERS_MAX);
-            return Some(());
+            if is_ascii {
+                return Some(self.ascii(text));
+            }
+            self.letters(text);
+            return Some(Kind::Any);
         }
         self.count_string(false);
-        self.units.clear();
-        self.at = begin + read_escaped(&self.json[begin..], self.units)?;
-        if is_utf16_latin1(self.units) {
-            self.counted(Token::Latin1, self.units.len());
-            self.notes.extend(self.units.iter().map(|unit| *unit as u8));
+        let units = &mut self.room.units;
+        units.clear();
+        self.at = begin + read_escaped(&self.json[begin..], units)?;
+        if is_utf16_latin1(&self.room.units) {
+            self.counted(Token::Latin1, self.room.units.len());
+            self.notes
+                .extend(self.room.units.iter().map(|unit| *unit as u8));
         } else {
             self.noted_units();
         }
-        Some(())
+        Some(Kind::Any)
     }
 
     fn count_string(&mut self, is_short: bool) {
@@ -423,20 +577,28 @@ impl<'a, 'n> Scan<'a, 'n> {
     fn text(&mut self, text: &[u8]) -> bool {
         let (length, is_ascii) = plain_prefix(text);
         let is_plain = length == text.len() && is_ascii;
-        match is_plain {
-            true => self.ascii(text),
-            false => self.letters(text),
+        if is_plain {
+            self.ascii(text);
+        } else {
+            self.letters(text);
         }
         is_plain
     }
 
     /// Notes one in ASCII.
-    fn ascii(&mut self, text: &[u8]) {
-        match u8::try_from(text.len()) {
-            Ok(length) => self.notes.extend_from_slice(&[Token::Text as u8, length]),
-            Err(_) => self.counted(Token::Ascii, text.len()),
-        }
+    fn ascii(&mut self, text: &[u8]) -> Kind {
+        let kind = match u8::try_from(text.len()) {
+            Ok(length) => {
+                self.notes.extend_from_slice(&[Token::Text as u8, length]);
+                Kind::Text
+            }
+            Err(_) => {
+                self.counted(Token::Ascii, text.len());
+                Kind::Any
+            }
+        };
         self.notes.extend_from_slice(text);
+        kind
     }
 
     /// Notes one with other letters.
@@ -451,20 +613,20 @@ impl<'a, 'n> Scan<'a, 'n> {
             self.set_count(place, count as u32);
         } else {
             // One more than there can be is what the conversion asks for.
-            self.units.resize(text.len() + 1, 0);
-            let count = convert_utf8_to_utf16(text, self.units);
-            self.units.truncate(count);
+            self.room.units.resize(text.len() + 1, 0);
+            let count = convert_utf8_to_utf16(text, &mut self.room.units);
+            self.room.units.truncate(count);
             self.noted_units();
         }
     }
 
     /// Notes the string in `units`.
     fn noted_units(&mut self) {
-        self.counted(Token::Units, self.units.len());
+        self.counted(Token::Units, self.room.units.len());
         let begin = self.notes.len();
-        self.notes.resize(begin + 2 * self.units.len(), 0);
+        self.notes.resize(begin + 2 * self.room.units.len(), 0);
         let places = self.notes[begin..].chunks_exact_mut(2);
-        for (place, unit) in places.zip(self.units.iter()) {
+        for (place, unit) in places.zip(&self.room.units) {
             place.copy_from_slice(&unit.to_le_bytes());
         }
     }
@@ -486,7 +648,8 @@ impl<'a, 'n> Scan<'a, 'n> {
         (key != b"__proto__").then_some(key)
     }
 
-    fn number(&mut self) -> Option<()> {
+    /// Takes a number.
+    fn number(&mut self) -> Option<Number> {
         let begin = self.at;
         let is_negative = self.peek() == Some(b'-');
         self.at += usize::from(is_negative);
@@ -521,14 +684,14 @@ impl<'a, 'n> Scan<'a, 'n> {
                 digits as i64
             };
             if let Ok(number) = i32::try_from(number) {
-                self.integer(number);
-                return Some(());
+                return Some(Number::Integer(number));
             }
         }
         let number = match POWERS.get(places) {
             // Both operands are exact, so that the quotient is what the decimal is rounded to.
             Some(power) if is_short => {
-                let number = digits as f64 / power;
+                // As a signed one, which the processor knows how to convert.
+                let number = digits as i64 as f64 / power;
                 if is_negative { -number } else { number }
             }
             _ => std::str::from_utf8(&self.json[begin..self.at])
@@ -536,8 +699,7 @@ impl<'a, 'n> Scan<'a, 'n> {
                 .parse()
                 .ok()?,
         };
-        self.double(number);
-        Some(())
+        Some(Number::Double(number))
     }
 
     /// Notes a number in the form that `number` gives it.
@@ -552,16 +714,18 @@ impl<'a, 'n> Scan<'a, 'n> {
         }
     }
 
-    fn integer(&mut self, number: i32) {
+    fn integer(&mut self, number: i32) -> Kind {
         self.makeup.plain += 1;
         self.notes.push(Token::Integer as u8);
         self.notes.extend_from_slice(&number.to_le_bytes());
+        Kind::Integer
     }
 
-    fn double(&mut self, number: f64) {
+    fn double(&mut self, number: f64) -> Kind {
         self.makeup.doubles += 1;
         self.notes.push(Token::Double as u8);
         self.notes.extend_from_slice(&number.to_le_bytes());
+        Kind::Double
     }
 
     /// Takes one or more digits, and appends them to `digits`, which may run over.
@@ -574,5 +738,44 @@ impl<'a, 'n> Scan<'a, 'n> {
             self.at += 1;
         }
         (self.at > begin).then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever reads an object anew, because it has not the layout that was expected, reads nested ones again
+    /// at every level.
+    #[test]
+    fn little_is_read_in_vain() {
+        // So many first keys of objects are looked for at once.
+        const LEVELS: usize = 4;
+        let (mut shapes, mut room) = (ShapeTree::new(), Room::default());
+        let mut read = |json: &str| {
+            let mut notes = Vec::new();
+            let mut scan = Scan::new(&mut shapes, &mut room, &mut notes);
+            (scan.text_of_json(json.as_bytes()).is_some(), scan.wasted)
+        };
+        for level in 0..LEVELS {
+            for _ in 0..20 {
+                read(&format!("{{\"k{level}\":[0.5],\"x\":0.5}}"));
+            }
+        }
+        // Each of them is expected to end as the others did, and does not.
+        let nested = |levels| {
+            (0..levels).fold("[0.5]".to_owned(), |inner, level| {
+                format!("{{\"k{level}\":{inner},\"x\":null}}")
+            })
+        };
+        let one = nested(1);
+        let (is_read, wasted) = read(&one);
+        assert!(is_read && (1..=one.len()).contains(&wasted), "{wasted}");
+        // What would be read in vain again and again is given up.
+        let many = nested(LEVELS);
+        let (is_read, wasted) = read(&many);
+        assert!(!is_read, "{wasted}");
+        assert!((many.len()..=2 * many.len()).contains(&wasted), "{wasted}");
+        assert_eq!(read("{\"k3\":[0.5],\"x\":0.5}"), (true, 0));
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
+use super::Kind;
+
 /// An object without keys.
 pub(super) const ROOT: u16 = 0;
 
@@ -36,10 +38,79 @@ const SEEN_KEYS: usize = 64 * 1024;
 /// each kind of object in a message.
 const LIKELY_CHILDREN: usize = 4;
 
+/// So many objects of a shape show what kinds its values have.
+const OBJECTS_PER_LAYOUT: u32 = 8;
+
+/// Layouts that are known at the same time.
+const LAYOUTS_MAX: usize = 8 * 1024;
+
+/// Values of an object with more keys have no kinds.
+const LAYOUT_KEYS_MAX: usize = 64;
+
+/// A shape and the kinds of its values.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// The number under which the reader knows it.
+    pub number: u16,
+    /// Of all values of fixed length.
+    pub fixed_bytes: usize,
+    pub fields: Box<[Field]>,
+}
+
+/// A key of a layout and its value.
+#[derive(Debug)]
+pub(super) struct Field {
+    key: Key,
+    pub kind: Kind,
+    /// Where the value is among those of fixed length.
+    pub place: usize,
+}
+
+impl Field {
+    /// The length of the key with its quotes and colon, if `json` begins with it.
+    pub fn begins(&self, json: &[u8]) -> Option<usize> {
+        self.key.begins(json).then_some(self.key.text.len())
+    }
+}
+
+/// Which layout objects with some first key mostly have.
+#[derive(Debug, Clone, Copy, Default)]
+struct Guess {
+    layout: u16,
+    /// How much speaks for it. A wrong guess costs more than a right one gains.
+    trust: u8,
+}
+
+impl Guess {
+    const TRUST_MAX: u8 = 8;
+
+    /// From here on it is tried.
+    const TRUSTED: u8 = 2;
+
+    fn tried(&mut self, is_right: bool) {
+        self.trust = match is_right {
+            true => (self.trust + 1).min(Self::TRUST_MAX),
+            false => self.trust.saturating_sub(3),
+        };
+    }
+
+    /// It was not tried, and this would have been right.
+    fn learn(&mut self, layout: u16) {
+        if self.trust == 0 {
+            *self = Guess { layout, trust: 1 };
+        } else if self.layout == layout {
+            self.trust = (self.trust + 1).min(Self::TRUST_MAX);
+        } else {
+            self.trust -= 1;
+        }
+    }
+}
+
 /// Shapes form a tree: each has the keys of its parent and one more. [`ROOT`] has none.
 #[derive(Debug)]
 pub(super) struct ShapeTree {
     shapes: Vec<Shape>,
+    layouts: Vec<Layout>,
     /// By their place: their parent, in two bytes, and their last key.
     children: HashMap<Box<[u8]>, u16>,
     /// The place that was asked for last.
@@ -111,13 +182,35 @@ struct Shape {
     /// The children that were looked up last; mostly one of them comes again. [`ROOT`] stands for none.
     likely_children: [u16; LIKELY_CHILDREN],
     number: Option<u16>,
+    /// Objects that were looked at for the kinds of their values, which these are.
+    objects: u32,
+    kinds: Box<[Kind]>,
+    layout: Option<u16>,
+    /// Of objects that begin with its last key, if that is its only one.
+    guess: Guess,
+}
+
+impl Shape {
+    fn new(parent: u16, last_key: Key, keys: u16) -> Self {
+        Shape {
+            parent,
+            last_key,
+            keys,
+            likely_children: [ROOT; LIKELY_CHILDREN],
+            number: None,
+            objects: 0,
+            kinds: Box::default(),
+            layout: None,
+            guess: Guess::default(),
+        }
+    }
 }
 
 /// Bytes of a key that are compared at once.
 const HEAD_BYTES: usize = 8;
 
 /// A key as it stands in a JSON text, `"name":`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Key {
     text: Box<[u8]>,
     /// Its first bytes, and a mask of those that there are.
@@ -151,15 +244,9 @@ impl Key {
 
 impl ShapeTree {
     pub fn new() -> Self {
-        let root = Shape {
-            parent: ROOT,
-            last_key: Key::default(),
-            keys: 0,
-            likely_children: [ROOT; LIKELY_CHILDREN],
-            number: None,
-        };
         ShapeTree {
-            shapes: vec![root],
+            shapes: vec![Shape::new(ROOT, Key::default(), 0)],
+            layouts: Vec::new(),
             children: HashMap::new(),
             place: Vec::new(),
             definitions: Vec::new(),
@@ -174,7 +261,9 @@ impl ShapeTree {
 
     /// Whether no further shape can be added.
     pub fn is_full(&self) -> bool {
-        self.shapes.len() == SHAPES_MAX || self.definition_bytes > DEFINITION_BYTES_MAX
+        self.shapes.len() == SHAPES_MAX
+            || self.layouts.len() == LAYOUTS_MAX
+            || self.definition_bytes > DEFINITION_BYTES_MAX
     }
 
     /// The keys that no shape has.
@@ -235,13 +324,7 @@ impl ShapeTree {
             self.credit -= OBJECTS_PER_NEW_SHAPE;
         }
         let child = self.shapes.len() as u16;
-        self.shapes.push(Shape {
-            parent: shape,
-            last_key: Key::new(key),
-            keys,
-            likely_children: [ROOT; LIKELY_CHILDREN],
-            number: None,
-        });
+        self.shapes.push(Shape::new(shape, Key::new(key), keys));
         self.children.insert(self.place.as_slice().into(), child);
         Some(child)
     }
@@ -262,25 +345,107 @@ impl ShapeTree {
         if let Some(number) = self.shapes[usize::from(shape)].number {
             return number;
         }
+        let number = self.define(shape, |_| Kind::Any);
+        self.shapes[usize::from(shape)].number = Some(number);
+        number
+    }
+
+    /// Gives a number to a shape with the kinds that its values have by their place.
+    fn define(&mut self, shape: u16, kind: impl Fn(usize) -> Kind) -> u16 {
         let number = self.numbers;
         self.numbers += 1;
         let before = self.definitions.len();
-        self.shapes[usize::from(shape)].number = Some(number);
-        let mut texts = Vec::new();
-        let mut each = shape;
-        while each != ROOT {
-            let shape = &self.shapes[usize::from(each)];
-            texts.push(&shape.last_key.text);
-            each = shape.parent;
-        }
+        let keys = self.keys(shape);
         self.definitions
-            .extend_from_slice(&(texts.len() as u16).to_le_bytes());
-        for text in texts.into_iter().rev() {
-            self.definitions.push(text.len() as u8);
+            .extend_from_slice(&(keys.len() as u16).to_le_bytes());
+        for (place, key) in keys.into_iter().enumerate() {
+            let text = &self.shapes[usize::from(key)].last_key.text;
+            self.definitions
+                .extend_from_slice(&[kind(place) as u8, text.len() as u8]);
             self.definitions.extend_from_slice(text);
         }
         self.definition_bytes += self.definitions.len() - before;
         number
+    }
+
+    /// The shapes whose last keys are the keys of `shape`, in their order.
+    fn keys(&self, shape: u16) -> Vec<u16> {
+        let mut keys = Vec::new();
+        let mut each = shape;
+        while each != ROOT {
+            keys.push(each);
+            each = self.shapes[usize::from(each)].parent;
+        }
+        keys.reverse();
+        keys
+    }
+
+    /// A guess at the layout of the object whose keys are at the front of `json`: the shape of its first
+    /// key, and the layout.
+    pub fn likely_layout(&self, json: &[u8]) -> Option<(u16, u16)> {
+        let (first, _) = self.likely_child(ROOT, json)?;
+        let guess = self.shapes[usize::from(first)].guess;
+        (guess.trust >= Guess::TRUSTED).then_some((first, guess.layout))
+    }
+
+    /// Whether the guess was right at an object with this first key.
+    pub fn tried(&mut self, first: u16, is_right: bool) {
+        self.shapes[usize::from(first)].guess.tried(is_right);
+    }
+
+    pub fn layout(&self, layout: u16) -> &Layout {
+        &self.layouts[usize::from(layout)]
+    }
+
+    /// Takes note of the kinds that the values of an object have, whose keys were not guessed.
+    pub fn learn(&mut self, first: u16, shape: u16, kinds: &[Kind]) {
+        if kinds.len() > LAYOUT_KEYS_MAX {
+            return;
+        }
+        let this = &mut self.shapes[usize::from(shape)];
+        if this.objects == 0 {
+            this.kinds = kinds.into();
+        }
+        this.objects = this.objects.saturating_add(1);
+        for (known, new) in this.kinds.iter_mut().zip(kinds) {
+            let both = known.with(*new);
+            if both != *known {
+                *known = both;
+                this.layout = None;
+            }
+        }
+        if this.layout.is_none() && this.objects >= OBJECTS_PER_LAYOUT {
+            self.lay_out(shape);
+        }
+        if let Some(layout) = self.shapes[usize::from(shape)].layout {
+            self.shapes[usize::from(first)].guess.learn(layout);
+        }
+    }
+
+    /// Gives a shape a layout, if its values have kinds.
+    fn lay_out(&mut self, shape: u16) {
+        let kinds = std::mem::take(&mut self.shapes[usize::from(shape)].kinds);
+        if !self.is_full() && kinds.iter().any(|kind| *kind != Kind::Any) {
+            let mut fixed_bytes = 0;
+            let fields = self.keys(shape).into_iter().zip(&kinds).map(|(key, kind)| {
+                let place = fixed_bytes;
+                fixed_bytes += kind.fixed_bytes();
+                Field {
+                    key: self.shapes[usize::from(key)].last_key.clone(),
+                    kind: *kind,
+                    place,
+                }
+            });
+            let fields = fields.collect();
+            let number = self.define(shape, |place| kinds[place]);
+            self.shapes[usize::from(shape)].layout = Some(self.layouts.len() as u16);
+            self.layouts.push(Layout {
+                number,
+                fixed_bytes,
+                fields,
+            });
+        }
+        self.shapes[usize::from(shape)].kinds = kinds;
     }
 
     /// Of how many shapes the definitions were taken.
