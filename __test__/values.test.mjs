@@ -8,6 +8,7 @@ import { Kind, Token } from '../dist/value-tokens.js';
 import { ValueBuffer } from '../dist/value-writer.js';
 import { plainValues } from './support/plain-values.mjs';
 import { randomJson } from './support/random-json.mjs';
+import { records } from './support/records.mjs';
 import { isLong } from './support/socket.mjs';
 
 const MAX = 1e9;
@@ -22,9 +23,20 @@ function printed(value) {
   }
 }
 
+/** How many bytes the notes of a message take. */
+function notesLength(message) {
+  const buffer = ValueBuffer.take();
+  buffer.add(message, MAX);
+  const { length } = buffer;
+  buffer.release();
+  return length;
+}
+
 for (const [name, next, share] of [
   ['plain values', plainValues(1), 0.99],
   ['any values', randomJson(2), 0.2],
+  ['records', records(3), 1],
+  ['records of ever other kinds', records(4, 4), 1],
 ]) {
   test(`notes of ${name} become what JSON.stringify makes of them`, () => {
     const count = isLong ? 200_000 : 20_000;
@@ -39,6 +51,122 @@ for (const [name, next, share] of [
     assert.ok(noted >= share * count, `${noted} of ${count}`);
   });
 }
+
+/** Has objects like this noted by their kinds. */
+function learnKinds(object) {
+  for (let rest = 64; rest > 0; rest--) assert.equal(printed([object]), JSON.stringify([object]));
+}
+
+test('an object may have values of other kinds than those before it', () => {
+  const usual = { whole: 7, part: 0.5, flag: true, text: 'a', inner: { x: 1.5 } };
+  learnKinds(usual);
+  const others = [
+    ...[-0, 1.5, 2 ** 31, Number.NaN, '7', null, true, [], {}, undefined, () => 1, Symbol('s')],
+    ...[new Date(0), { deeper: { flag: 1 } }, 'größe', { x: 2 }, { x: 'y' }, { y: 1.5 }],
+  ];
+  for (const key of Object.keys(usual)) {
+    for (const other of others) {
+      const message = [usual, { ...usual, [key]: other }, usual];
+      assert.equal(printed(message), JSON.stringify(message), `${key}: ${String(other)}`);
+    }
+    assert.equal(printed([usual, { ...usual, [key]: 1n }]), undefined);
+    assert.equal(printed([usual, { ...usual, [key]: Object(1) }]), undefined);
+  }
+});
+
+test('what is to be noted by its kinds may have other keys', () => {
+  const usual = { first: 1, second: 0.5, third: false };
+  learnKinds(usual);
+  const inherited = Object.create({ third: false });
+  Object.assign(inherited, { first: 1, second: 0.5 });
+  const hidden = { ...usual };
+  Object.defineProperty(hidden, 'third', { enumerable: false });
+  const others = [
+    {},
+    { first: 1 },
+    { first: 1, second: 0.5 },
+    { ...usual, fourth: 1 },
+    { first: 1, third: false, second: 0.5 },
+    { second: 0.5, first: 1, third: false },
+    inherited,
+    hidden,
+    Object.assign(Object.create(null), usual),
+    Object.freeze({ ...usual }),
+    new (class Order {
+      first = 1;
+      second = 0.5;
+      third = true;
+    })(),
+    new Proxy({ ...usual }, {}),
+  ];
+  for (const other of others) {
+    for (const message of [[other], [usual, other, usual], [other, usual, other, usual]]) {
+      assert.equal(printed(message), JSON.stringify(message));
+    }
+  }
+});
+
+test('objects of two kinds in turn are noted by their kinds', () => {
+  const turns = [
+    { bid: 0.5, size: 1 },
+    { ask: 0.25, size: 2, last: true },
+  ];
+  for (let rest = 64; rest > 0; rest--) assert.equal(printed(turns), JSON.stringify(turns));
+  assert.equal(notesLength(turns), 1 + 5 + (3 + 8 + 4) + (3 + 8 + 4 + 1));
+});
+
+test('a getter of an object that is noted by its kinds is asked once, and in the order of keys', () => {
+  const asked = [];
+  const of = (value) => ({
+    get a() {
+      asked.push('a');
+      return value.a;
+    },
+    get b() {
+      asked.push('b');
+      return value.b;
+    },
+    c: value.c,
+  });
+  const usual = { a: 1, b: { x: 0.5 }, c: true };
+  learnKinds(of(usual));
+  learnKinds(usual);
+  for (const other of [usual, { ...usual, a: 'text' }, { ...usual, c: 2 }, { ...usual, b: null }]) {
+    asked.length = 0;
+    assert.equal(printed([of(other)]), JSON.stringify([other]));
+    assert.deepEqual(asked, ['a', 'b']);
+  }
+});
+
+test('a valueOf is not run to find out what kind a value is', () => {
+  learnKinds({ whole: 1 });
+  const value = {
+    valueOf: () => assert.fail('it is no number'),
+    x: 1,
+  };
+  assert.equal(printed([{ whole: value }]), '[{"whole":{"x":1}}]');
+});
+
+test('a getter that writes another message in an object that is noted by its kinds', () => {
+  const usual = { price: 0.5, now: 1, flag: true };
+  learnKinds(usual);
+  const inner = [];
+  const sender = {
+    price: 0.5,
+    get now() {
+      inner.push(printed([usual, usual]));
+      return 2;
+    },
+    flag: true,
+  };
+  const buffer = ValueBuffer.take();
+  assert.equal(buffer.add([usual], MAX), true);
+  assert.equal(buffer.add([sender], MAX), false);
+  assert.equal(buffer.add([usual], MAX), true);
+  assert.equal(buffer.handTo(addon.printValues), JSON.stringify([usual]).repeat(2));
+  buffer.release();
+  assert.deepEqual(inner, [JSON.stringify([usual, usual])]);
+});
 
 test('objects whose keys are data become no shapes without end, and new kinds are learnt', () => {
   const map = (n) => Object.fromEntries([n, n + 1, n + 2].map((key) => [`k${key}`, { at: key }]));
@@ -57,7 +185,8 @@ test('objects whose keys are data become no shapes without end, and new kinds ar
   for (let n = 0; n < 1_000; n++) assert.equal(printed(kind(n)), JSON.stringify(kind(n)));
   const noted = ValueBuffer.take();
   noted.add(kind(1), MAX);
-  assert.equal(noted.length, 1 + 3 + 3 + 3 + 5);
+  // A number by itself says what it is only where it does not have the kind of those before.
+  assert.equal(noted.length, 1 + 3 + 3 + 3 + 4);
   noted.release();
 });
 
@@ -120,15 +249,6 @@ test('a toJSON is not run for what is left to JSON.stringify', () => {
 function prepareLetters() {
   // After letters that are not ASCII a few messages are noted text by text.
   for (let rest = 32; rest > 0; rest--) printed({ text: 'x'.repeat(1_000) });
-}
-
-/** How many bytes the notes of a message take. */
-function notesLength(message) {
-  const buffer = ValueBuffer.take();
-  buffer.add(message, MAX);
-  const { length } = buffer;
-  buffer.release();
-  return length;
 }
 
 test('texts that are noted together become what JSON.stringify makes of them', () => {

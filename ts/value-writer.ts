@@ -4,6 +4,15 @@ import type { NativeValues } from './native.js';
 import { IS_PLAIN } from './plain-units.js';
 import { observe } from './value-habit.js';
 import {
+  LAYOUTS_MAX,
+  type Layout,
+  layoutOf,
+  learn,
+  likelyLayout,
+  note,
+  secondLayout,
+} from './value-layouts.js';
+import {
   beginObject,
   childOf,
   definitionOf,
@@ -66,9 +75,9 @@ const JSON_BYTES_PER_BYTE = 6;
 /** Thrown where a value is not plainly walked. */
 const LEFT_TO_V8 = new Error('left to JSON.stringify');
 
-/** The buffer in which a shape has a number, and that number. */
-const holders = new Float64Array(SHAPES_MAX);
-const places = new Uint16Array(SHAPES_MAX);
+/** The buffer in which a shape or a layout has a number, and that number. */
+const holders = new Float64Array(SHAPES_MAX + LAYOUTS_MAX);
+const places = new Uint16Array(SHAPES_MAX + LAYOUTS_MAX);
 
 // The buffer that is being written. They are variables of the module and not fields, because V8
 // reads those again after every store into a buffer.
@@ -86,6 +95,8 @@ let keyBytes = 0;
 /** About how many UTF-16 units the rest of its JSON text has, rather too many than too few. */
 let valueLength = 0;
 let depth = 0;
+/** At which key the value is that is written, as the shape that ends with it; 0 is the message. */
+let place = 0;
 /** Strings, keys among them, and numbers with a fraction that were noted of this message. */
 let textCount = 0;
 let doubleCount = 0;
@@ -205,7 +216,7 @@ export class ValueBuffer {
     this.#open();
     bytesEnd = Number.POSITIVE_INFINITY;
     for (const shape of shapes) {
-      const definition = definitionOf(shape);
+      const definition = shape < SHAPES_MAX ? definitionOf(shape) : layoutOf(shape).definition;
       reserve(definition.length);
       bytes.set(definition, at);
       at += definition.length;
@@ -278,6 +289,7 @@ export class ValueBuffer {
     keyBytes = 0;
     valueLength = 0;
     depth = 0;
+    place = 0;
     textCount = 0;
     doubleCount = 0;
     slowTextCount = 0;
@@ -487,9 +499,11 @@ function writeArray(array: unknown[] & { toJSON?: unknown }): void {
   bytes[at] = Token.Array;
   view.setUint32(at + 1, length, true);
   at += 5;
+  const own = place;
   for (let index = 0; index < length; index++) {
     const value: unknown = array[index];
     if (typeof value === 'function') checkIsLeftOut(value);
+    place = own;
     writeValue(value);
   }
 }
@@ -525,6 +539,18 @@ function checkIsLeftOut(value: object): void {
 
 /** `isPlain`: `for … in` finds no other keys than its own. */
 function writeProperties(object: Record<string, unknown>, isPlain: boolean): void {
+  if (isPlain && (missingId === undefined || depth > 1)) {
+    const likely = likelyLayout(place);
+    if (likely !== undefined && writeByLayout(object, likely)) return;
+    const second = secondLayout(place);
+    if (second !== undefined && writeByLayout(object, second)) return;
+  }
+  writeEach(object, isPlain, false);
+}
+
+/** Notes an object property by property. `isTried`: its values are not of the kinds of its layout. */
+function writeEach(object: Record<string, unknown>, isPlain: boolean, isTried: boolean): void {
+  const own = place;
   const begin = at;
   at += 3;
   beginObject();
@@ -544,7 +570,7 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
       const child = childOf(shape, key);
       if (child !== 0) {
         shape = child;
-        writeValue(value);
+        writeValueAt(value, shape);
         continue;
       }
       reserve(SHORT_TOKEN_BYTES_MAX);
@@ -555,7 +581,7 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
     reserve(SHORT_TOKEN_BYTES_MAX);
     slowTextCount++;
     writeText(key);
-    writeValue(value);
+    writeValueAt(value, shape);
   }
   if (missingId !== undefined && depth === 1) {
     // A getter may have made up for it.
@@ -564,18 +590,62 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
     shape = child;
     writeValue(missingId);
     missingId = undefined;
+  } else if (isPlain && countPlace === 0) {
+    note(own, shape);
+    learn(shape, object, isTried, WRITER);
   }
   keyBytes += keyBytesOf[shape] as number;
-  if (holders[shape] !== holder) {
-    if (shapes.length === SHAPES_MAX) throw LEFT_TO_V8;
-    holders[shape] = holder;
-    places[shape] = shapes.push(shape) - 1;
-  }
-  const place = places[shape] as number;
+  const number = numberOf(shape);
   bytes[begin] = countPlace === 0 ? Token.Object : Token.Extended;
-  bytes[begin + 1] = place;
-  bytes[begin + 2] = place >> 8;
+  bytes[begin + 1] = number;
+  bytes[begin + 2] = number >> 8;
   if (countPlace > 0) view.setUint32(countPlace, count, true);
+}
+
+/** Notes an object with the keys of a layout. False if it has others: then nothing has happened. */
+function writeByLayout(object: object, layout: Layout): boolean {
+  const own = place;
+  const { fixedBytes } = layout;
+  reserve(fixedBytes + SHORT_TOKEN_BYTES_MAX);
+  const begin = at;
+  at += 3 + fixedBytes;
+  const written = layout.write(object, begin + 3);
+  if (written !== true) {
+    at = begin;
+    if (written === false) return false;
+    place = own;
+    const read: Record<string, unknown> & { __proto__: null } = { __proto__: null };
+    for (const [index, key] of layout.keys.entries()) read[key] = written[index];
+    writeEach(read, true, true);
+    return true;
+  }
+  note(own, layout.shape);
+  keyBytes += keyBytesOf[layout.shape] as number;
+  valueLength += layout.jsonLength;
+  doubleCount += layout.doubles;
+  const number = numberOf(layout.id);
+  bytes[begin] = Token.Object;
+  bytes[begin + 1] = number;
+  bytes[begin + 2] = number >> 8;
+  return true;
+}
+
+/** Notes a value at a key. */
+function writeValueAt(value: unknown, shape: number): void {
+  place = shape;
+  writeValue(value);
+}
+
+const WRITER = { write: writeValueAt, view: () => view };
+
+/** The number of a shape, or of a layout by its id, in the buffer. */
+function numberOf(id: number): number {
+  if (holders[id] !== holder) {
+    if (shapes.length === SHAPES_MAX) throw LEFT_TO_V8;
+    holders[id] = holder;
+    places[id] = shapes.push(id) - 1;
+  }
+  return places[id] as number;
 }
 
 /** Whether `JSON.stringify` makes something else of it than its properties, or it has very many. */

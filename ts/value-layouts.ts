@@ -1,0 +1,207 @@
+import { define, lastKeyOf, pathOf, SHAPES_MAX } from './value-shapes.js';
+import { FIXED_BYTES, Kind } from './value-tokens.js';
+
+// What kinds of values the objects of a shape have, and functions that note objects whose values are of these
+// kinds: several times as fast as property by property.
+
+/** So many objects of a shape show what kinds its values have. */
+const OBJECTS_PER_LAYOUT = 32;
+
+/** So many functions are made at most: they take room for ever. */
+export const LAYOUTS_MAX = 1024;
+
+/** Objects with more keys have none. */
+const KEYS_MAX = 64;
+
+/** About how many UTF-16 units a value has in a JSON text, with its comma. */
+const JSON_LENGTH: Record<number, number> = {
+  [Kind.Integer]: 8,
+  [Kind.Double]: 16,
+  [Kind.Flag]: 6,
+};
+
+/** What the functions need of the writer. */
+export interface Writer {
+  /** Notes a value of no kind, which is at the last key of a shape. */
+  write(value: unknown, shape: number): void;
+  /**
+   * The view of the buffer that is being written. It is asked for when all values were read: a getter may
+   * have sent a message meanwhile, and then this one is written in vain.
+   */
+  view(): DataView;
+}
+
+/**
+ * What became of an object. `false`: it has other keys, and none of its values was read. The values:
+ * one is of another kind, and none was noted. They are not to be read again, for there may be getters.
+ */
+export type Written = boolean | unknown[];
+
+/** How objects of a shape are noted whose values are of certain kinds. */
+export interface Layout {
+  readonly shape: number;
+  /** Counted on from the shapes. */
+  readonly id: number;
+  /** What the addon is told of it. */
+  readonly definition: Buffer;
+  /** Length of the values that have a fixed one. */
+  readonly fixedBytes: number;
+  /** How long they are in a JSON text, about. */
+  readonly jsonLength: number;
+  /** How many of them are numbers with a fraction. */
+  readonly doubles: number;
+  readonly keys: readonly string[];
+  /** Notes the values of an object, those of fixed length from `begin` on. */
+  readonly write: (object: object, begin: number) => Written;
+}
+
+/** By shape. */
+const layouts: (Layout | undefined)[] = [];
+/** By shape the kinds of its values so far, and how many objects had them. */
+const learnt: ({ kinds: Kind[]; objects: number } | undefined)[] = [];
+/** The shape of the last object that was the value of a key, or in a list there; 0 is that of a message. */
+const lastShapes = new Uint16Array(SHAPES_MAX);
+const secondShapes = new Uint16Array(SHAPES_MAX);
+/** All of them. */
+const made: Layout[] = [];
+/** The process must not make code of texts. */
+let isOver = false;
+
+/** The layout that an object at this place probably has. */
+export function likelyLayout(place: number): Layout | undefined {
+  return layouts[lastShapes[place] as number];
+}
+
+/** The one that it has if not that: two kinds of objects may take turns. */
+export function secondLayout(place: number): Layout | undefined {
+  return layouts[secondShapes[place] as number];
+}
+
+/** The last object at this place had this shape. */
+export function note(place: number, shape: number): void {
+  if (lastShapes[place] === shape) return;
+  secondShapes[place] = lastShapes[place] as number;
+  lastShapes[place] = shape;
+}
+
+/** Takes note of the kinds that the values of an object have. `isTried`: it has not those of its layout. */
+export function learn(shape: number, object: object, isTried: boolean, writer: Writer): void {
+  const known = learnt[shape];
+  if (known === undefined) {
+    learnt[shape] = { kinds: kindsOf(object, shape), objects: 1 };
+    return;
+  }
+  if (known.objects >= OBJECTS_PER_LAYOUT && !isTried) return;
+  const kinds = kindsOf(object, shape).map((kind, index) =>
+    unite(kind, known.kinds[index] as Kind),
+  );
+  const isNew = kinds.some((kind, index) => kind !== known.kinds[index]);
+  known.kinds = kinds;
+  known.objects++;
+  const isDue =
+    known.objects === OBJECTS_PER_LAYOUT || (known.objects > OBJECTS_PER_LAYOUT && isNew);
+  if (isDue) layouts[shape] = compile(shape, kinds, writer);
+}
+
+/** The layout with this id. */
+export function layoutOf(id: number): Layout {
+  return made[id - SHAPES_MAX] as Layout;
+}
+
+function kindsOf(object: object, shape: number): Kind[] {
+  return pathOf(shape).map((each) => {
+    // A getter is not asked again; its values have no kind.
+    const property = Object.getOwnPropertyDescriptor(object, lastKeyOf(each));
+    return kindOf(property?.value);
+  });
+}
+
+function kindOf(value: unknown): Kind {
+  if (typeof value === 'number') return (value | 0) === value ? Kind.Integer : Kind.Double;
+  return typeof value === 'boolean' ? Kind.Flag : Kind.Any;
+}
+
+function unite(one: Kind, other: Kind): Kind {
+  if (one === other) return one;
+  const isNumber = (kind: Kind) => kind === Kind.Integer || kind === Kind.Double;
+  return isNumber(one) && isNumber(other) ? Kind.Double : Kind.Any;
+}
+
+/** By kind the code that finds out if a value is of another, and the one that notes it. */
+const CODE: Record<
+  number,
+  { check: (name: string) => string; write: (name: string, at: number) => string }
+> = {
+  [Kind.Integer]: {
+    check: (name) => `typeof ${name}!=='number'||(${name}|0)!==${name}`,
+    write: (name, at) => `now.setInt32(begin+${at},${name},true)`,
+  },
+  [Kind.Double]: {
+    check: (name) => `typeof ${name}!=='number'`,
+    write: (name, at) => `now.setFloat64(begin+${at},${name},true)`,
+  },
+  [Kind.Flag]: {
+    check: (name) => `typeof ${name}!=='boolean'`,
+    write: (name, at) => `now.setUint8(begin+${at},${name}?1:0)`,
+  },
+  [Kind.Any]: {
+    check: (name) => `${name}===undefined||typeof ${name}==='function'||typeof ${name}==='symbol'`,
+    write: () => '',
+  },
+};
+
+/**
+ * A function for objects that have these keys in this order, and no others that `for … in` finds.
+ *
+ * Nothing of the keys can be taken for code: they are written as JSON. `undefined` where the process must
+ * not make code of texts, or where it would gain nothing.
+ */
+function compile(shape: number, kinds: readonly Kind[], writer: Writer): Layout | undefined {
+  if (isOver || made.length === LAYOUTS_MAX || kinds.length > KEYS_MAX) return undefined;
+  if (kinds.every((kind) => kind === Kind.Any)) return undefined;
+  const path = pathOf(shape);
+  const keys = path.map(lastKeyOf);
+  let fixedBytes = 0;
+  let jsonLength = 0;
+  const reads: string[] = [];
+  const checks: string[] = [];
+  const fixed: string[] = [];
+  const others: string[] = [];
+  kinds.forEach((kind, index) => {
+    const name = `v${index}`;
+    const code = CODE[kind] as (typeof CODE)[number];
+    reads.push(`${name}=object[${JSON.stringify(keys[index])}]`);
+    checks.push(code.check(name));
+    if (kind === Kind.Any) others.push(`write(${name},${path[index]});`);
+    else fixed.push(`${code.write(name, fixedBytes)};`);
+    fixedBytes += FIXED_BYTES[kind];
+    jsonLength += JSON_LENGTH[kind] ?? 0;
+  });
+  const code = `return (object,begin)=>{
+let index=0;
+for(const key in object)if(key!==keys[index++])return false;
+if(index!==${keys.length})return false;
+const ${reads.join()};
+if(${checks.join('||')})return [${kinds.map((_, index) => `v${index}`).join()}];
+const now=view();
+${fixed.join('')}${others.join('')}
+return true}`;
+  try {
+    const make = new Function('keys', 'write', 'view', code)(keys, writer.write, writer.view);
+    const layout = {
+      shape,
+      keys,
+      id: SHAPES_MAX + made.length,
+      definition: define(shape, (index) => kinds[index] as Kind),
+      fixedBytes,
+      jsonLength,
+      doubles: kinds.filter((kind) => kind === Kind.Double).length,
+      write: make,
+    };
+    made.push(layout);
+    return layout;
+  } catch {
+    isOver = true;
+    return undefined;
+  }
+}
