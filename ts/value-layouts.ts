@@ -11,7 +11,7 @@ const OBJECTS_PER_LAYOUT = 32;
 export const LAYOUTS_MAX = 1024;
 
 /** Objects with more keys have none. */
-const KEYS_MAX = 64;
+const KEYS_MAX = 128;
 
 /** About how many UTF-16 units a value has in a JSON text, with its comma. */
 const JSON_LENGTH: Record<number, number> = {
@@ -59,48 +59,101 @@ export interface Layout {
 const layouts: (Layout | undefined)[] = [];
 /** By shape the kinds of its values so far, and how many objects had them. */
 const learnt: ({ kinds: Kind[]; objects: number } | undefined)[] = [];
+/** By shape what is known of its layout. */
+const states = new Uint8Array(SHAPES_MAX);
+
+enum State {
+  /** Its objects are looked at. */
+  Learning,
+  /** It has one. */
+  HasOne,
+  /** It is to have none. */
+  HasNone,
+}
+
 /** The shape of the last object that was the value of a key, or in a list there; 0 is that of a message. */
 const lastShapes = new Uint16Array(SHAPES_MAX);
+/** The one before: two kinds of objects may take turns. */
 const secondShapes = new Uint16Array(SHAPES_MAX);
+
+/**
+ * By the same how much speaks for it that the next object has one of their layouts. That is tried when it is
+ * enough; in vain it costs as much as noting one or two properties.
+ */
+const trusts = new Int8Array(SHAPES_MAX);
+const TRUST_ENOUGH = 4;
+const TRUST_MAX = 12;
+const TRUST_LOST = 4;
+/** So many objects later, when nothing speaks for it any more, they are looked at again. */
+const PAUSE = 32;
+
 /** All of them. */
 const made: Layout[] = [];
 /** The process must not make code of texts. */
 let isOver = false;
 
-/** The layout that an object at this place probably has. */
+/** Whether an object at this place probably has one of the layouts that others had there. */
+export function isLikely(place: number): boolean {
+  return (trusts[place] as number) >= TRUST_ENOUGH;
+}
+
+/** The layout that it has most likely. */
 export function likelyLayout(place: number): Layout | undefined {
   return layouts[lastShapes[place] as number];
 }
 
-/** The one that it has if not that: two kinds of objects may take turns. */
+/** The one that it has if not that. */
 export function secondLayout(place: number): Layout | undefined {
   return layouts[secondShapes[place] as number];
 }
 
-/** The last object at this place had this shape. */
-export function note(place: number, shape: number): void {
-  if (lastShapes[place] === shape) return;
+/** An object at this place had none of them. */
+export function missed(place: number): void {
+  const trust = (trusts[place] as number) - TRUST_LOST;
+  trusts[place] = trust > 0 ? trust : -PAUSE;
+}
+
+/** An object at this place has a layout, whether or not it was likely. */
+export function met(place: number, shape: number): void {
+  const trust = trusts[place] as number;
+  if (trust < TRUST_MAX) trusts[place] = trust + 1;
+  if (trust < 0 || lastShapes[place] === shape) return;
   secondShapes[place] = lastShapes[place] as number;
   lastShapes[place] = shape;
 }
 
-/** Takes note of the kinds that the values of an object have. `isTried`: it has not those of its layout. */
-export function learn(shape: number, object: object, isTried: boolean, writer: Writer): void {
+/**
+ * Takes note of an object that was noted property by property. `isTried`: its values are not of the kinds of
+ * its layout.
+ */
+export function learn(
+  place: number,
+  shape: number,
+  object: object,
+  isTried: boolean,
+  writer: Writer,
+): void {
+  const state = states[shape] as State;
+  if (state === State.HasNone) return;
+  if (state === State.Learning || isTried) learnKinds(shape, object, writer);
+  if (states[shape] === State.HasOne) met(place, shape);
+}
+
+function learnKinds(shape: number, object: object, writer: Writer): void {
   const known = learnt[shape];
   if (known === undefined) {
     learnt[shape] = { kinds: kindsOf(object, shape), objects: 1 };
     return;
   }
-  if (known.objects >= OBJECTS_PER_LAYOUT && !isTried) return;
   const kinds = kindsOf(object, shape).map((kind, index) =>
     unite(kind, known.kinds[index] as Kind),
   );
   const isNew = kinds.some((kind, index) => kind !== known.kinds[index]);
   known.kinds = kinds;
-  known.objects++;
-  const isDue =
-    known.objects === OBJECTS_PER_LAYOUT || (known.objects > OBJECTS_PER_LAYOUT && isNew);
-  if (isDue) layouts[shape] = compile(shape, kinds, writer);
+  if (++known.objects < OBJECTS_PER_LAYOUT) return;
+  if (states[shape] === State.HasOne && !isNew) return;
+  layouts[shape] = compile(shape, kinds, writer);
+  states[shape] = layouts[shape] === undefined ? State.HasNone : State.HasOne;
 }
 
 /** The layout with this id. */

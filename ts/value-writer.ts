@@ -4,12 +4,14 @@ import type { NativeValues } from './native.js';
 import { IS_PLAIN } from './plain-units.js';
 import { observe } from './value-habit.js';
 import {
+  isLikely,
   LAYOUTS_MAX,
   type Layout,
   layoutOf,
   learn,
   likelyLayout,
-  note,
+  met,
+  missed,
   secondLayout,
 } from './value-layouts.js';
 import {
@@ -539,11 +541,12 @@ function checkIsLeftOut(value: object): void {
 
 /** `isPlain`: `for … in` finds no other keys than its own. */
 function writeProperties(object: Record<string, unknown>, isPlain: boolean): void {
-  if (isPlain && (missingId === undefined || depth > 1)) {
+  if (isPlain && isLikely(place) && (missingId === undefined || depth > 1)) {
     const likely = likelyLayout(place);
     if (likely !== undefined && writeByLayout(object, likely)) return;
     const second = secondLayout(place);
     if (second !== undefined && writeByLayout(object, second)) return;
+    missed(place);
   }
   writeEach(object, isPlain, false);
 }
@@ -591,8 +594,7 @@ function writeEach(object: Record<string, unknown>, isPlain: boolean, isTried: b
     writeValue(missingId);
     missingId = undefined;
   } else if (isPlain && countPlace === 0) {
-    note(own, shape);
-    learn(shape, object, isTried, WRITER);
+    learn(own, shape, object, isTried, WRITER);
   }
   keyBytes += keyBytesOf[shape] as number;
   const number = numberOf(shape);
@@ -619,7 +621,7 @@ function writeByLayout(object: object, layout: Layout): boolean {
     writeEach(read, true, true);
     return true;
   }
-  note(own, layout.shape);
+  met(own, layout.shape);
   keyBytes += keyBytesOf[layout.shape] as number;
   valueLength += layout.jsonLength;
   doubleCount += layout.doubles;

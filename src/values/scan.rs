@@ -43,11 +43,13 @@ const PLAIN_MAX: usize = 64;
 pub(super) struct Makeup {
     short_strings: usize,
     long_strings: usize,
-    /// Whole numbers, `true`, `false` and `null`.
+    /// Whole numbers, `true`, `false` and `null` that are not of their kind in a layout.
     plain: usize,
     doubles: usize,
     /// Keys that no shape has.
     further_keys: usize,
+    /// Keys of objects whose layout was known.
+    expected_keys: usize,
     /// Of objects that were noted as JSON.
     json_bytes: usize,
 }
@@ -55,10 +57,11 @@ pub(super) struct Makeup {
 impl Makeup {
     /// Whether `JSON.parse` takes longer for it than its notes do. It looks for each short string in a
     /// table, and takes several times as long as its note for that, for a number with a fraction, and
-    /// for a key that it has not seen there. A longer string it makes in half the time that JavaScript
-    /// needs for one by itself. Of a text of `json_bytes` most must have become notes.
+    /// for a key that it has not seen there; and it compares each key, which costs nothing where the layout
+    /// of an object is known. A longer string it makes in half the time that JavaScript needs for one by
+    /// itself. Of a text of `json_bytes` most must have become notes.
     pub fn suits_notes(&self, json_bytes: usize) -> bool {
-        let quick = self.short_strings + self.doubles + self.further_keys;
+        let quick = self.short_strings + self.doubles + self.further_keys + self.expected_keys;
         self.long_strings <= LONG_STRINGS_MAX + quick
             && self.plain <= PLAIN_MAX + 4 * quick
             && 2 * self.json_bytes <= json_bytes
@@ -71,6 +74,7 @@ impl Makeup {
         self.plain += other.plain;
         self.doubles += other.doubles;
         self.further_keys += other.further_keys;
+        self.expected_keys += other.expected_keys;
         self.json_bytes += other.json_bytes;
     }
 }
@@ -97,6 +101,8 @@ pub(super) struct Scan<'a, 'n> {
     notes: &'n mut Vec<u8>,
     shapes: &'n mut ShapeTree,
     room: &'n mut Room,
+    /// At which key the value is that is read, as the shape that ends with it; for a message [`ROOT`].
+    place: u16,
     depth: usize,
     makeup: Makeup,
     /// Bytes of objects that were read in vain, because their layout was guessed wrong.
@@ -167,6 +173,7 @@ impl<'a, 'n> Scan<'a, 'n> {
             notes,
             shapes,
             room,
+            place: ROOT,
             depth: 0,
             makeup: Makeup::default(),
             wasted: 0,
@@ -211,6 +218,7 @@ impl<'a, 'n> Scan<'a, 'n> {
         }
         self.json = json;
         self.at = 0;
+        self.place = ROOT;
         self.wasted = 0;
         self.value()?;
         self.skip_space();
@@ -304,13 +312,15 @@ impl<'a, 'n> Scan<'a, 'n> {
     }
 
     fn array(&mut self) -> Option<()> {
-        let place = self.begin_counted(Token::Array);
+        let count_place = self.begin_counted(Token::Array);
+        let place = self.place;
         let mut count = 0;
         if self.next()? == b']' {
             self.at += 1;
             return Some(());
         }
         loop {
+            self.place = place;
             self.value()?;
             count += 1;
             match self.next()? {
@@ -320,13 +330,16 @@ impl<'a, 'n> Scan<'a, 'n> {
             }
         }
         self.at += 1;
-        self.set_count(place, count);
+        self.set_count(count_place, count);
         Some(())
     }
 
     fn object(&mut self) -> Option<()> {
         self.shapes.begin_object();
-        if let Some((first, layout)) = self.shapes.likely_layout(&self.json[self.at..]) {
+        let place = self.place;
+        let first = self.shapes.likely_first(place, &self.json[self.at..]);
+        let guess = first.and_then(|(first, _)| self.shapes.likely_layout(first));
+        if let (Some((first, _)), Some(layout)) = (first, guess) {
             let is_right = self.try_layout(layout);
             self.shapes.tried(first, is_right);
             if is_right {
@@ -337,7 +350,7 @@ impl<'a, 'n> Scan<'a, 'n> {
                 return None;
             }
         }
-        self.object_of_any()
+        self.object_of_any(place, first, guess.is_some())
     }
 
     /// Notes an object if it has this layout. If not, nothing has happened.
@@ -386,6 +399,7 @@ impl<'a, 'n> Scan<'a, 'n> {
             let (kind, place) = (field.kind, fixed + field.place);
             match kind {
                 Kind::Any => {
+                    self.place = field.shape;
                     self.value()?;
                 }
                 Kind::Text => self.text_of_layout()?,
@@ -415,6 +429,7 @@ impl<'a, 'n> Scan<'a, 'n> {
             }
             self.at += 1;
         }
+        self.makeup.expected_keys += count;
         Some(())
     }
 
@@ -437,8 +452,14 @@ impl<'a, 'n> Scan<'a, 'n> {
         Some(())
     }
 
-    /// Notes an object of which nothing is known.
-    fn object_of_any(&mut self) -> Option<()> {
+    /// Notes an object at some place key by key. `likely_first` is its first key and the length of that, if
+    /// it was found. `is_tried`: it has not the layout that was expected.
+    fn object_of_any(
+        &mut self,
+        place: u16,
+        likely_first: Option<(u16, usize)>,
+        is_tried: bool,
+    ) -> Option<()> {
         let json_begin = self.at - 1;
         let begin = self.notes.len();
         let kinds = self.room.kinds.len();
@@ -449,9 +470,13 @@ impl<'a, 'n> Scan<'a, 'n> {
         let mut further: Option<FurtherKeys> = None;
         if self.next()? != b'}' {
             loop {
-                let key = match further {
-                    None => self.key_behind(shape)?,
-                    Some(_) => Key::Further(self.key()?),
+                let key = match (&further, likely_first) {
+                    (Some(_), _) => Key::Further(self.key()?),
+                    (None, Some((child, length))) if shape == ROOT => {
+                        self.at += length;
+                        Key::OfShape(child)
+                    }
+                    (None, _) => self.key_behind(shape)?,
                 };
                 match key {
                     Key::OfShape(child) => {
@@ -478,6 +503,7 @@ impl<'a, 'n> Scan<'a, 'n> {
                         self.text(key);
                     }
                 }
+                self.place = shape;
                 let kind = self.value()?;
                 self.room.kinds.push(kind);
                 match self.next()? {
@@ -489,7 +515,8 @@ impl<'a, 'n> Scan<'a, 'n> {
         }
         self.at += 1;
         if further.is_none() && first != ROOT {
-            self.shapes.learn(first, shape, &self.room.kinds[kinds..]);
+            let kinds = &self.room.kinds[kinds..];
+            self.shapes.learn(place, first, shape, kinds, is_tried);
         }
         self.room.kinds.truncate(kinds);
         if let Some(keys) = further {

@@ -45,7 +45,7 @@ const OBJECTS_PER_LAYOUT: u32 = 8;
 const LAYOUTS_MAX: usize = 8 * 1024;
 
 /// Values of an object with more keys have no kinds.
-const LAYOUT_KEYS_MAX: usize = 64;
+const LAYOUT_KEYS_MAX: usize = 128;
 
 /// A shape and the kinds of its values.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub(super) struct Layout {
 #[derive(Debug)]
 pub(super) struct Field {
     key: Key,
+    /// The shape that ends with it.
+    pub shape: u16,
     pub kind: Kind,
     /// Where the value is among those of fixed length.
     pub place: usize,
@@ -82,15 +84,15 @@ struct Guess {
 }
 
 impl Guess {
-    const TRUST_MAX: u8 = 8;
+    const TRUST_MAX: u8 = 12;
 
     /// From here on it is tried.
-    const TRUSTED: u8 = 2;
+    const TRUSTED: u8 = 4;
 
     fn tried(&mut self, is_right: bool) {
         self.trust = match is_right {
             true => (self.trust + 1).min(Self::TRUST_MAX),
-            false => self.trust.saturating_sub(3),
+            false => self.trust.saturating_sub(4),
         };
     }
 
@@ -186,6 +188,9 @@ struct Shape {
     objects: u32,
     kinds: Box<[Kind]>,
     layout: Option<u16>,
+    /// The first key of the object that was the value of its last key, or in a list there. [`ROOT`] has that
+    /// of messages, and stands for none.
+    inside: u16,
     /// Of objects that begin with its last key, if that is its only one.
     guess: Guess,
 }
@@ -201,8 +206,24 @@ impl Shape {
             objects: 0,
             kinds: Box::default(),
             layout: None,
+            inside: ROOT,
             guess: Guess::default(),
         }
+    }
+
+    /// Widens the kinds of its values to those of one more object. Returns whether that was necessary.
+    fn take_kinds(&mut self, kinds: &[Kind]) -> bool {
+        if self.kinds.is_empty() {
+            self.kinds = kinds.into();
+            return true;
+        }
+        let mut is_new = false;
+        for (known, new) in self.kinds.iter_mut().zip(kinds) {
+            let both = known.with(*new);
+            is_new |= both != *known;
+            *known = both;
+        }
+        is_new
     }
 }
 
@@ -380,12 +401,21 @@ impl ShapeTree {
         keys
     }
 
-    /// A guess at the layout of the object whose keys are at the front of `json`: the shape of its first
-    /// key, and the layout.
-    pub fn likely_layout(&self, json: &[u8]) -> Option<(u16, u16)> {
-        let (first, _) = self.likely_child(ROOT, json)?;
+    /// The first key of an object at some place whose keys are at the front of `json`, if it is one that
+    /// objects had there or elsewhere, and the length of that with its quotes and colon.
+    pub fn likely_first(&self, place: u16, json: &[u8]) -> Option<(u16, usize)> {
+        let inside = self.shapes[usize::from(place)].inside;
+        let key = &self.shapes[usize::from(inside)].last_key;
+        match inside != ROOT && key.begins(json) {
+            true => Some((inside, key.text.len())),
+            false => self.likely_child(ROOT, json),
+        }
+    }
+
+    /// A guess at the layout of an object with this first key.
+    pub fn likely_layout(&self, first: u16) -> Option<u16> {
         let guess = self.shapes[usize::from(first)].guess;
-        (guess.trust >= Guess::TRUSTED).then_some((first, guess.layout))
+        (guess.trust >= Guess::TRUSTED).then_some(guess.layout)
     }
 
     /// Whether the guess was right at an object with this first key.
@@ -397,47 +427,45 @@ impl ShapeTree {
         &self.layouts[usize::from(layout)]
     }
 
-    /// Takes note of the kinds that the values of an object have, whose keys were not guessed.
-    pub fn learn(&mut self, first: u16, shape: u16, kinds: &[Kind]) {
-        if kinds.len() > LAYOUT_KEYS_MAX {
-            return;
-        }
+    /// Takes note of an object at some place that was read key by key, and of the kinds that its values have.
+    /// `is_tried`: it has not the layout that was expected.
+    pub fn learn(&mut self, place: u16, first: u16, shape: u16, kinds: &[Kind], is_tried: bool) {
+        self.shapes[usize::from(place)].inside = first;
         let this = &mut self.shapes[usize::from(shape)];
-        if this.objects == 0 {
-            this.kinds = kinds.into();
-        }
-        this.objects = this.objects.saturating_add(1);
-        for (known, new) in this.kinds.iter_mut().zip(kinds) {
-            let both = known.with(*new);
-            if both != *known {
-                *known = both;
+        let is_known = this.objects >= OBJECTS_PER_LAYOUT;
+        if (!is_known || is_tried) && kinds.len() <= LAYOUT_KEYS_MAX {
+            this.objects += u32::from(!is_known);
+            let is_new = this.take_kinds(kinds);
+            if this.objects == OBJECTS_PER_LAYOUT && (is_new || !is_known) {
                 this.layout = None;
+                self.lay_out(shape);
             }
-        }
-        if this.layout.is_none() && this.objects >= OBJECTS_PER_LAYOUT {
-            self.lay_out(shape);
         }
         if let Some(layout) = self.shapes[usize::from(shape)].layout {
             self.shapes[usize::from(first)].guess.learn(layout);
         }
     }
 
-    /// Gives a shape a layout, if its values have kinds.
+    /// Gives a shape a layout. Where none of its values has a kind, it says which keys are expected.
     fn lay_out(&mut self, shape: u16) {
         let kinds = std::mem::take(&mut self.shapes[usize::from(shape)].kinds);
-        if !self.is_full() && kinds.iter().any(|kind| *kind != Kind::Any) {
+        if !self.is_full() {
             let mut fixed_bytes = 0;
             let fields = self.keys(shape).into_iter().zip(&kinds).map(|(key, kind)| {
                 let place = fixed_bytes;
                 fixed_bytes += kind.fixed_bytes();
                 Field {
                     key: self.shapes[usize::from(key)].last_key.clone(),
+                    shape: key,
                     kind: *kind,
                     place,
                 }
             });
             let fields = fields.collect();
-            let number = self.define(shape, |place| kinds[place]);
+            let number = match kinds.iter().all(|kind| *kind == Kind::Any) {
+                true => self.number(shape),
+                false => self.define(shape, |place| kinds[place]),
+            };
             self.shapes[usize::from(shape)].layout = Some(self.layouts.len() as u16);
             self.layouts.push(Layout {
                 number,
