@@ -22,6 +22,12 @@ const SHARED_LENGTH_MAX = 24;
  */
 const COPIED_LENGTH_MAX = 12;
 
+/**
+ * Up to this length a text is made of its letters. A longer one is made by a call of V8, which takes as
+ * long whatever the length is.
+ */
+const SPELT_LENGTH_MAX = 28;
+
 /** So many bytes at a time become a string, which short texts are cut out of. */
 const SHEET_BYTES = 4 * 1024;
 
@@ -158,7 +164,7 @@ export function readMessages(
     at++;
     if (bytes[at] === Token.Json) {
       at++;
-      messages[index] = parse(readLong('utf8'));
+      messages[index] = parse(readJson());
     } else {
       messages[index] = read();
     }
@@ -221,8 +227,12 @@ function read(): unknown {
     case Token.False:
       return false;
     case Token.Ascii:
-    case Token.Latin1:
-      return readLong('latin1');
+    case Token.Latin1: {
+      const length = readCount();
+      const begin = at;
+      at += length;
+      return newText(begin, length);
+    }
     case Token.Units: {
       const length = 2 * readCount();
       const begin = at;
@@ -231,7 +241,7 @@ function read(): unknown {
     }
     default:
       // Token.Json
-      return JSON.parse(readLong('utf8'));
+      return JSON.parse(readJson());
   }
 }
 
@@ -247,11 +257,11 @@ function readCount(): number {
   return count;
 }
 
-function readLong(encoding: 'latin1' | 'utf8'): string {
+function readJson(): string {
   const length = readCount();
   const begin = at;
   at += length;
-  return bytes.toString(encoding, begin, at);
+  return bytes.toString('utf8', begin, at);
 }
 
 /** The first values need no room for more behind them, as `push` would make it. */
@@ -277,7 +287,7 @@ function readText(): string {
   at += length;
   // What begins or ends like a number, as ids do, seldom comes again.
   if (length > SHARED_LENGTH_MAX || isDigitOrLess(begin) || isDigitOrLess(at - 1)) {
-    return length <= COPIED_LENGTH_MAX ? cut(begin, at) : latin1Slice.call(bytes, begin, at);
+    return newText(begin, length);
   }
   let hash = length;
   for (let index = begin; index < at; index++)
@@ -289,9 +299,37 @@ function readText(): string {
     while (index < length && text.charCodeAt(index) === bytes[begin + index]) index++;
     if (index === length) return text;
   }
-  const made = length <= COPIED_LENGTH_MAX ? cut(begin, at) : latin1Slice.call(bytes, begin, at);
+  const made = newText(begin, length);
   shared[place] = made;
   return made;
+}
+
+/** A text of bytes, one for each letter. */
+function newText(begin: number, length: number): string {
+  if (length <= COPIED_LENGTH_MAX) return cut(begin, begin + length);
+  if (length > SPELT_LENGTH_MAX) return latin1Slice.call(bytes, begin, begin + length);
+  const spell = spellers[length] ?? newSpeller(length);
+  return spell(bytes, begin);
+}
+
+/** Makes a text of some length of the bytes from a place on. */
+type Speller = (bytes: Buffer, begin: number) => string;
+
+/** By the length that they are for. */
+const spellers: Speller[] = [];
+
+function newSpeller(length: number): Speller {
+  let speller: Speller;
+  try {
+    const units = Array.from({ length }, (_, index) => `bytes[begin+${index}]`);
+    const code = `return String.fromCharCode(${units.join()})`;
+    speller = new Function('bytes', 'begin', code) as Speller;
+  } catch {
+    // The process must not make code of texts.
+    speller = (bytes, begin) => latin1Slice.call(bytes, begin, begin + length);
+  }
+  spellers[length] = speller;
+  return speller;
 }
 
 function isDigitOrLess(place: number): boolean {
