@@ -54,15 +54,16 @@ for (const [name, next, share] of [
 
 /** Has objects like this noted by their kinds. */
 function learnKinds(object) {
-  for (let rest = 64; rest > 0; rest--) assert.equal(printed([object]), JSON.stringify([object]));
+  for (let rest = 128; rest > 0; rest--) assert.equal(printed([object]), JSON.stringify([object]));
 }
 
 test('an object may have values of other kinds than those before it', () => {
-  const usual = { whole: 7, part: 0.5, flag: true, text: 'a', inner: { x: 1.5 } };
+  const usual = { whole: 7, part: 0.5, flag: true, text: 'a', inner: { inside: 1.5 } };
   learnKinds(usual);
+  assert.equal(notesLength([usual]), 1 + 5 + 3 + 4 + 8 + 1 + (2 + 1) + (3 + 8));
   const others = [
     ...[-0, 1.5, 2 ** 31, Number.NaN, '7', null, true, [], {}, undefined, () => 1, Symbol('s')],
-    ...[new Date(0), { deeper: { flag: 1 } }, 'größe', { x: 2 }, { x: 'y' }, { y: 1.5 }],
+    ...[new Date(0), { deeper: { flag: 1 } }, 'größe', { inside: 2 }, { inside: 'y' }, { y: 1.5 }],
   ];
   for (const key of Object.keys(usual)) {
     for (const other of others) {
@@ -115,6 +116,71 @@ test('objects of two kinds in turn are noted by their kinds', () => {
   assert.equal(notesLength(turns), 1 + 5 + (3 + 8 + 4) + (3 + 8 + 4 + 1));
 });
 
+test('objects with a value that JSON leaves out do not stay at a layout that they do not have', () => {
+  const full = { whole: 1, part: 0.5, error: 'none' };
+  learnKinds(full);
+  assert.equal(notesLength([full]), 1 + 5 + 3 + (4 + 8) + (2 + 4));
+  const part = { ...full, error: undefined };
+  for (let rest = 500; rest > 0; rest--) {
+    assert.equal(printed([part]), '[{"whole":1,"part":0.5}]');
+  }
+  assert.equal(printed([full, part, full]), JSON.stringify([full, part, full]));
+  assert.equal(notesLength([full]), 1 + 5 + 3 + (5 + 9) + (2 + 4));
+});
+
+test('objects of ever other kinds get layouts to an end', () => {
+  const keys = Array.from({ length: 40 }, (_, key) => `column ${key}`);
+  const row = (changed) => Object.fromEntries(keys.map((key, n) => [key, n < changed ? null : n]));
+  for (let changed = 0; changed < keys.length; changed++) {
+    for (let rest = 80; rest > 0; rest--) {
+      assert.equal(printed([row(changed)]), JSON.stringify([row(changed)]));
+    }
+  }
+  // Those that are no null are still whole numbers, but say so now.
+  const numbers = keys.length - 20;
+  assert.equal(notesLength([row(20)]), 1 + 5 + 3 + 5 * numbers + 20);
+});
+
+test('an object that changes while it is read is noted as JSON.stringify reads it', () => {
+  const messages = [
+    () => {
+      let n = 0;
+      return {
+        a: {
+          get x() {
+            return ++n;
+          },
+        },
+        get b() {
+          return ++n;
+        },
+        c: 1,
+      };
+    },
+    () => {
+      const queue = [1, 2, 3];
+      return {
+        a: queue,
+        get b() {
+          return queue.splice(0).length;
+        },
+        c: 1,
+      };
+    },
+  ];
+  for (const message of messages) {
+    for (let rest = 100; rest > 0; rest--) {
+      assert.equal(printed([message()]), JSON.stringify([message()]));
+    }
+  }
+});
+
+test('the keys of a proxy keep the order that it gives them', () => {
+  const proxy = (b) => new Proxy({ b, 7: 1.5 }, { ownKeys: () => ['b', '7'] });
+  learnKinds(proxy(1));
+  for (const b of ['x', 2, null]) assert.equal(printed([proxy(b)]), JSON.stringify([proxy(b)]));
+});
+
 test('a getter of an object that is noted by its kinds is asked once, and in the order of keys', () => {
   const asked = [];
   const of = (value) => ({
@@ -129,7 +195,7 @@ test('a getter of an object that is noted by its kinds is asked once, and in the
     c: value.c,
   });
   const usual = { a: 1, b: { x: 0.5 }, c: true };
-  learnKinds(of(usual));
+  // It is learnt of others that have none.
   learnKinds(usual);
   for (const other of [usual, { ...usual, a: 'text' }, { ...usual, c: 2 }, { ...usual, b: null }]) {
     asked.length = 0;

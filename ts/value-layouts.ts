@@ -7,8 +7,12 @@ import { FIXED_BYTES, Kind } from './value-tokens.js';
 /** So many objects of a shape show what kinds its values have. */
 const OBJECTS_PER_LAYOUT = 32;
 
-/** So many functions are made at most: they take room for ever. */
+/** So many functions are made at most, for so many keys together: they take room for ever. */
 export const LAYOUTS_MAX = 1024;
+const KEYS_TOTAL_MAX = 16 * 1024;
+
+/** Of one shape, whose values are of ever other kinds. */
+const LAYOUTS_PER_SHAPE = 8;
 
 /** Objects with more keys have none. */
 const KEYS_MAX = 128;
@@ -42,8 +46,8 @@ export interface Layout {
   readonly shape: number;
   /** Counted on from the shapes. */
   readonly id: number;
-  /** What the addon is told of it. */
-  readonly definition: Buffer;
+  /** How much better it was than none. */
+  balance: number;
   /** Length of the values that have a fixed one. */
   readonly fixedBytes: number;
   /** How long they are in a JSON text, about. */
@@ -57,8 +61,8 @@ export interface Layout {
 
 /** By shape. */
 const layouts: (Layout | undefined)[] = [];
-/** By shape the kinds of its values so far, and how many objects had them. */
-const learnt: ({ kinds: Kind[]; objects: number } | undefined)[] = [];
+/** By shape the kinds of its values so far, of how many objects, and how many layouts it has had. */
+const learnt: ({ kinds: Kind[]; objects: number; layouts: number } | undefined)[] = [];
 /** By shape what is known of its layout. */
 const states = new Uint8Array(SHAPES_MAX);
 
@@ -87,8 +91,16 @@ const TRUST_LOST = 4;
 /** So many objects later, when nothing speaks for it any more, they are looked at again. */
 const PAUSE = 32;
 
-/** All of them. */
-const made: Layout[] = [];
+/**
+ * The balance of a layout: it gains one for each object, up to a limit, and loses this for one whose keys are
+ * those of the layout while a value is left out, such as `undefined`. Below zero it is given up.
+ */
+const LOSS = 16;
+const BALANCE_MAX = 8 * LOSS;
+
+/** What the addon is told of each layout, also of those that are out of use. */
+const definitions: Buffer[] = [];
+let keysTotal = 0;
 /** The process must not make code of texts. */
 let isOver = false;
 
@@ -122,51 +134,74 @@ export function met(place: number, shape: number): void {
   lastShapes[place] = shape;
 }
 
-/**
- * Takes note of an object that was noted property by property. `isTried`: its values are not of the kinds of
- * its layout.
- */
-export function learn(
-  place: number,
-  shape: number,
-  object: object,
-  isTried: boolean,
-  writer: Writer,
-): void {
+/** An object was noted by a layout. */
+export function gained(layout: Layout): void {
+  if (layout.balance < BALANCE_MAX) layout.balance++;
+}
+
+/** Takes note of an object that was noted property by property. */
+export function learn(place: number, shape: number, object: object, writer: Writer): void {
   const state = states[shape] as State;
   if (state === State.HasNone) return;
-  if (state === State.Learning || isTried) learnKinds(shape, object, writer);
+  if (state === State.Learning) learnKinds(shape, kindsOf(object, shape), writer);
   if (states[shape] === State.HasOne) met(place, shape);
 }
 
-function learnKinds(shape: number, object: object, writer: Writer): void {
-  const known = learnt[shape];
-  if (known === undefined) {
-    learnt[shape] = { kinds: kindsOf(object, shape), objects: 1 };
+/**
+ * Takes note of an object at this place whose keys are those of a layout and whose values are not of its
+ * kinds. `shape` is the one that it was noted with.
+ */
+export function learnOthers(place: number, layout: Layout, shape: number, values: unknown[]): void {
+  missed(place);
+  const known = learnt[layout.shape];
+  if (shape !== layout.shape || known === undefined) {
+    layout.balance -= LOSS;
+    if (layout.balance < 0) giveUp(layout.shape);
     return;
   }
-  const kinds = kindsOf(object, shape).map((kind, index) =>
-    unite(kind, known.kinds[index] as Kind),
-  );
-  const isNew = kinds.some((kind, index) => kind !== known.kinds[index]);
-  known.kinds = kinds;
+  known.kinds = known.kinds.map((kind, index) => unite(kind, kindOf(values[index])));
+  // There may be more that change with it.
+  known.objects = 0;
+  states[shape] = State.Learning;
+  layouts[shape] = undefined;
+}
+
+function giveUp(shape: number): void {
+  states[shape] = State.HasNone;
+  layouts[shape] = undefined;
+}
+
+function learnKinds(shape: number, kinds: Kind[] | undefined, writer: Writer): void {
+  if (kinds === undefined) {
+    giveUp(shape);
+    return;
+  }
+  learnt[shape] ??= { kinds, objects: 0, layouts: 0 };
+  const known = learnt[shape];
+  known.kinds = known.kinds.map((kind, index) => unite(kind, kinds[index] as Kind));
   if (++known.objects < OBJECTS_PER_LAYOUT) return;
-  if (states[shape] === State.HasOne && !isNew) return;
-  layouts[shape] = compile(shape, kinds, writer);
+  layouts[shape] =
+    ++known.layouts > LAYOUTS_PER_SHAPE ? undefined : compile(shape, known.kinds, writer);
   states[shape] = layouts[shape] === undefined ? State.HasNone : State.HasOne;
 }
 
-/** The layout with this id. */
-export function layoutOf(id: number): Layout {
-  return made[id - SHAPES_MAX] as Layout;
+/** What the addon is told of the layout with this id. */
+export function layoutDefinitionOf(id: number): Buffer {
+  return definitions[id - SHAPES_MAX] as Buffer;
 }
 
-function kindsOf(object: object, shape: number): Kind[] {
-  return pathOf(shape).map((each) => {
-    // A getter is not asked again; its values have no kind.
+/**
+ * The kinds of an object's values. `undefined` if it has a getter: such an object has no layout, because
+ * its values are to be noted as they are read, one after the other.
+ */
+function kindsOf(object: object, shape: number): Kind[] | undefined {
+  const kinds: Kind[] = [];
+  for (const each of pathOf(shape)) {
     const property = Object.getOwnPropertyDescriptor(object, lastKeyOf(each));
-    return kindOf(property?.value);
-  });
+    if (property === undefined || property.get !== undefined) return undefined;
+    kinds.push(kindOf(property.value));
+  }
+  return kinds;
 }
 
 function kindOf(value: unknown): Kind {
@@ -210,7 +245,9 @@ const CODE: Record<
  * not make code of texts, or where it would gain nothing.
  */
 function compile(shape: number, kinds: readonly Kind[], writer: Writer): Layout | undefined {
-  if (isOver || made.length === LAYOUTS_MAX || kinds.length > KEYS_MAX) return undefined;
+  const { length } = kinds;
+  if (isOver || length > KEYS_MAX) return undefined;
+  if (definitions.length === LAYOUTS_MAX || keysTotal + length > KEYS_TOTAL_MAX) return undefined;
   if (kinds.every((kind) => kind === Kind.Any)) return undefined;
   const path = pathOf(shape);
   const keys = path.map(lastKeyOf);
@@ -244,14 +281,15 @@ return true}`;
     const layout = {
       shape,
       keys,
-      id: SHAPES_MAX + made.length,
-      definition: define(shape, (index) => kinds[index] as Kind),
+      id: SHAPES_MAX + definitions.length,
+      balance: BALANCE_MAX,
       fixedBytes,
       jsonLength,
       doubles: kinds.filter((kind) => kind === Kind.Double).length,
       write: make,
     };
-    made.push(layout);
+    definitions.push(define(shape, (index) => kinds[index] as Kind));
+    keysTotal += length;
     return layout;
   } catch {
     isOver = true;

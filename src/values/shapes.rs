@@ -434,11 +434,16 @@ impl ShapeTree {
         let this = &mut self.shapes[usize::from(shape)];
         let is_known = this.objects >= OBJECTS_PER_LAYOUT;
         if (!is_known || is_tried) && kinds.len() <= LAYOUT_KEYS_MAX {
-            this.objects += u32::from(!is_known);
             let is_new = this.take_kinds(kinds);
-            if this.objects == OBJECTS_PER_LAYOUT && (is_new || !is_known) {
+            if is_known && is_new {
+                // There may be more that change with it.
                 this.layout = None;
-                self.lay_out(shape);
+                this.objects = 0;
+            } else if !is_known {
+                this.objects += 1;
+                if this.objects == OBJECTS_PER_LAYOUT {
+                    self.lay_out(shape);
+                }
             }
         }
         if let Some(layout) = self.shapes[usize::from(shape)].layout {
