@@ -40,6 +40,7 @@
 //! several times as quick with those as with values that say themselves what they are. Where an object
 //! differs it is read anew, and its shape gets a further number, with kinds that admit it too.
 
+mod layouts;
 mod notes;
 mod number;
 mod package;

@@ -1,7 +1,8 @@
 //! From JSON text to notes.
 
+use super::layouts::Layout;
 use super::package::Part;
-use super::shapes::{Layout, Path, ROOT, ShapeTree};
+use super::shapes::{Path, ROOT, ShapeTree};
 use super::text::{plain_prefix, read_escaped};
 use super::{Kind, Token};
 use encoding_rs::mem::{convert_utf8_to_latin1_lossy, convert_utf8_to_utf16};
@@ -395,9 +396,12 @@ impl<'a, 'n> Scan<'a, 'n> {
         for index in 0..count {
             // It is asked for anew each time because a value may come with shapes of its own.
             let field = &self.shapes.layout(layout).fields[index];
-            self.at += field.begins(&self.json[self.at..])?;
-            let (kind, place) = (field.kind, fixed + field.place);
-            match kind {
+            if !field.key.begins(&self.json[self.at..]) {
+                return None;
+            }
+            self.at += field.key.len();
+            let begin = fixed + field.offset;
+            match field.kind {
                 Kind::Any => {
                     self.place = field.shape;
                     self.value()?;
@@ -406,13 +410,13 @@ impl<'a, 'n> Scan<'a, 'n> {
                 Kind::Flag => {
                     let flag = self.peek()? == b't';
                     self.take_word(if flag { b"true" } else { b"false" })?;
-                    self.notes[place] = flag.into();
+                    self.notes[begin] = flag.into();
                 }
                 Kind::Integer => {
                     let Number::Integer(number) = self.number()? else {
                         return None;
                     };
-                    self.notes[place..place + 4].copy_from_slice(&number.to_le_bytes());
+                    self.notes[begin..begin + 4].copy_from_slice(&number.to_le_bytes());
                 }
                 Kind::Double => {
                     let number = match self.number()? {
@@ -420,7 +424,7 @@ impl<'a, 'n> Scan<'a, 'n> {
                         Number::Double(number) => number,
                     };
                     self.makeup.doubles += 1;
-                    self.notes[place..place + 8].copy_from_slice(&number.to_le_bytes());
+                    self.notes[begin..begin + 8].copy_from_slice(&number.to_le_bytes());
                 }
             }
             let end = if index + 1 == count { b'}' } else { b',' };

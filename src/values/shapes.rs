@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 
 use super::Kind;
+use super::layouts::{Field, Guess, Layout};
 
 /// An object without keys.
 pub(super) const ROOT: u16 = 0;
@@ -46,67 +47,6 @@ const LAYOUTS_MAX: usize = 8 * 1024;
 
 /// Values of an object with more keys have no kinds.
 const LAYOUT_KEYS_MAX: usize = 128;
-
-/// A shape and the kinds of its values.
-#[derive(Debug)]
-pub(super) struct Layout {
-    /// The number under which the reader knows it.
-    pub number: u16,
-    /// Of all values of fixed length.
-    pub fixed_bytes: usize,
-    pub fields: Box<[Field]>,
-}
-
-/// A key of a layout and its value.
-#[derive(Debug)]
-pub(super) struct Field {
-    key: Key,
-    /// The shape that ends with it.
-    pub shape: u16,
-    pub kind: Kind,
-    /// Where the value is among those of fixed length.
-    pub place: usize,
-}
-
-impl Field {
-    /// The length of the key with its quotes and colon, if `json` begins with it.
-    pub fn begins(&self, json: &[u8]) -> Option<usize> {
-        self.key.begins(json).then_some(self.key.text.len())
-    }
-}
-
-/// Which layout objects with some first key mostly have.
-#[derive(Debug, Clone, Copy, Default)]
-struct Guess {
-    layout: u16,
-    /// How much speaks for it. A wrong guess costs more than a right one gains.
-    trust: u8,
-}
-
-impl Guess {
-    const TRUST_MAX: u8 = 12;
-
-    /// From here on it is tried.
-    const TRUSTED: u8 = 4;
-
-    fn tried(&mut self, is_right: bool) {
-        self.trust = match is_right {
-            true => (self.trust + 1).min(Self::TRUST_MAX),
-            false => self.trust.saturating_sub(4),
-        };
-    }
-
-    /// It was not tried, and this would have been right.
-    fn learn(&mut self, layout: u16) {
-        if self.trust == 0 {
-            *self = Guess { layout, trust: 1 };
-        } else if self.layout == layout {
-            self.trust = (self.trust + 1).min(Self::TRUST_MAX);
-        } else {
-            self.trust -= 1;
-        }
-    }
-}
 
 /// Shapes form a tree: each has the keys of its parent and one more. [`ROOT`] has none.
 #[derive(Debug)]
@@ -232,7 +172,7 @@ const HEAD_BYTES: usize = 8;
 
 /// A key as it stands in a JSON text, `"name":`.
 #[derive(Debug, Clone, Default)]
-struct Key {
+pub(super) struct Key {
     text: Box<[u8]>,
     /// Its first bytes, and a mask of those that there are.
     head: u64,
@@ -253,8 +193,13 @@ impl Key {
         }
     }
 
+    /// Its length.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
     /// Whether `json` begins with it. Most keys are so short that a call of `memcmp` takes longer.
-    fn begins(&self, json: &[u8]) -> bool {
+    pub fn begins(&self, json: &[u8]) -> bool {
         let Some((head, rest)) = json.split_first_chunk() else {
             return json.starts_with(&self.text);
         };
@@ -305,7 +250,7 @@ impl ShapeTree {
             }
             let key = &self.shapes[usize::from(child)].last_key;
             if key.begins(json) {
-                return Some((child, key.text.len()));
+                return Some((child, key.len()));
             }
         }
         None
@@ -407,15 +352,14 @@ impl ShapeTree {
         let inside = self.shapes[usize::from(place)].inside;
         let key = &self.shapes[usize::from(inside)].last_key;
         match inside != ROOT && key.begins(json) {
-            true => Some((inside, key.text.len())),
+            true => Some((inside, key.len())),
             false => self.likely_child(ROOT, json),
         }
     }
 
     /// A guess at the layout of an object with this first key.
     pub fn likely_layout(&self, first: u16) -> Option<u16> {
-        let guess = self.shapes[usize::from(first)].guess;
-        (guess.trust >= Guess::TRUSTED).then_some(guess.layout)
+        self.shapes[usize::from(first)].guess.get()
     }
 
     /// Whether the guess was right at an object with this first key.
@@ -457,13 +401,13 @@ impl ShapeTree {
         if !self.is_full() {
             let mut fixed_bytes = 0;
             let fields = self.keys(shape).into_iter().zip(&kinds).map(|(key, kind)| {
-                let place = fixed_bytes;
+                let offset = fixed_bytes;
                 fixed_bytes += kind.fixed_bytes();
                 Field {
                     key: self.shapes[usize::from(key)].last_key.clone(),
                     shape: key,
                     kind: *kind,
-                    place,
+                    offset,
                 }
             });
             let fields = fields.collect();
