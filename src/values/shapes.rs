@@ -481,6 +481,48 @@ mod tests {
     }
 
     #[test]
+    fn so_many_layouts_fill_the_table() {
+        const KEYS: usize = 8;
+        let mut tree = ShapeTree::new();
+        let mut first = 0;
+        while !tree.is_full() {
+            let (mut shapes, mut last) = (Vec::new(), ROOT);
+            for key in 0..KEYS {
+                let key = format!("{}", first + key);
+                // It comes again, and in so many objects that it gets a shape.
+                last = loop {
+                    (0..OBJECTS_PER_NEW_SHAPE).for_each(|_| tree.begin_object());
+                    if let Some(child) = tree.child(last, key.as_bytes()) {
+                        break child;
+                    }
+                };
+                shapes.push(last);
+            }
+            first += KEYS;
+            // Its values become others, one after the other.
+            for kind in [Kind::Double, Kind::Any] {
+                for changed in 0..=KEYS {
+                    let before = if kind == Kind::Double {
+                        Kind::Integer
+                    } else {
+                        Kind::Double
+                    };
+                    let kinds: Vec<_> = (0..KEYS)
+                        .map(|key| if key < changed { kind } else { before })
+                        .collect();
+                    for _ in 0..=OBJECTS_PER_LAYOUT {
+                        tree.learn(ROOT, shapes[0], last, &kinds, true);
+                    }
+                }
+            }
+        }
+        // Before anything else has filled it, and not beyond the numbers that there are.
+        assert_eq!(tree.layouts.len(), LAYOUTS_MAX);
+        assert!(tree.shapes.len() < SHAPES_MAX && tree.definition_bytes < DEFINITION_BYTES_MAX);
+        assert!(usize::from(tree.numbers) <= LAYOUTS_MAX + SHAPES_MAX);
+    }
+
+    #[test]
     fn the_likely_children_are_those_that_were_asked_for_last() {
         let mut tree = ShapeTree::new();
         let names: Vec<String> = (0..20)

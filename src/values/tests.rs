@@ -192,6 +192,21 @@ fn values_of_the_kinds_that_they_had_before_are_noted_without_a_token() {
 }
 
 #[test]
+fn values_of_so_many_keys_have_kinds() {
+    let object = |keys| {
+        let keys = (0..keys).map(|key| format!("\"{key:03}\":{key}"));
+        format!("{{{}}}", keys.collect::<Vec<_>>().join(","))
+    };
+    for (keys, bytes) in [(128, 4), (129, 5)] {
+        // Beside so many numbers with a fraction they are not left to `JSON.parse`.
+        let json = format!("[{},{}]", object(keys), vec!["0.5"; 40].join(","));
+        let printed = print_in_turn(&mut Scanner::default(), &vec![json.clone(); 20]);
+        assert_eq!(printed[19].1, 1 + 5 + 3 + bytes * keys + 9 * 40);
+        assert!(printed.iter().all(|(text, _)| *text == json));
+    }
+}
+
+#[test]
 fn a_value_may_be_of_another_kind_than_those_before_it() {
     let values = [
         "7",
@@ -212,7 +227,7 @@ fn a_value_may_be_of_another_kind_than_those_before_it() {
     for usual in values {
         for other in values.iter().chain(&[long.as_str()]) {
             let object = |value| format!("{{\"a\":1,\"v\":{value},\"z\":true}}");
-            let mut texts = vec![object(usual); 12];
+            let mut texts = vec![object(usual); 20];
             texts.extend([object(other), object(usual), object(other)]);
             // It is the other keys that are missing or too many.
             texts
@@ -229,6 +244,12 @@ fn a_value_may_be_of_another_kind_than_those_before_it() {
 #[test]
 fn other_forms_of_an_object_are_read_as_the_usual_one() {
     let usual = "{\"a\":1,\"v\":0.5,\"z\":true,\"t\":\"x\"}";
+    let printed_behind = |other: &str| {
+        let mut texts = vec![usual.to_owned(); 20];
+        texts.push(other.to_owned());
+        let mut printed = print_in_turn(&mut Scanner::default(), &texts);
+        printed.pop().unwrap().0
+    };
     for other in [
         "{ \"a\":1,\"v\":0.5,\"z\":true,\"t\":\"x\"}",
         "{\"a\": 1,\"v\":0.5,\"z\":true,\"t\":\"x\"}",
@@ -236,10 +257,7 @@ fn other_forms_of_an_object_are_read_as_the_usual_one() {
         "{\"a\":1,\"v\":5e-1,\"z\":true,\"t\":\"\\u0078\"}",
         "{\"a\":1,\"v\":0.5,\"z\":true,\"t\":\"x\" }",
     ] {
-        let mut texts = vec![usual.to_owned(); 12];
-        texts.push(other.to_owned());
-        let printed = print_in_turn(&mut Scanner::default(), &texts);
-        assert_eq!(printed[12].0, usual);
+        assert_eq!(printed_behind(other), usual);
     }
     // And what is malformed in it is passed on as it is.
     for other in [
@@ -254,10 +272,7 @@ fn other_forms_of_an_object_are_read_as_the_usual_one() {
         "{\"a\":1,\"v\":0.5,\"z\":true,\"t\":x}",
         "{\"a\":1,\"v\":0.5,\"z\":true,\"t\":\"x\"}}",
     ] {
-        let mut texts = vec![usual.to_owned(); 12];
-        texts.push(other.to_owned());
-        let printed = print_in_turn(&mut Scanner::default(), &texts);
-        assert_eq!(printed[12].0, other);
+        assert_eq!(printed_behind(other), other);
     }
 }
 
@@ -437,6 +452,15 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
         // The same eight keys come again.
         (list(&format!("{{{}}}", further_keys(8)), 2), true),
         (list(&format!("{{{}}}", further_keys(8)), 3), false),
+        // Keys of one after the other that are expected to come.
+        (
+            list("{\"a\":\"of ten more\",\"b\":\"of ten more\",\"c\":1}", 100),
+            true,
+        ),
+        (
+            list("{\"a\":\"of ten more\",\"b\":\"of ten more\"}", 100),
+            false,
+        ),
         (list("true", 64), true),
         (list("null", 65), false),
         (
