@@ -41,6 +41,7 @@
 //! differs it is read anew, and its shape gets a further number, with kinds that admit it too.
 
 mod layouts;
+mod makeup;
 mod notes;
 mod number;
 mod package;

@@ -1,7 +1,8 @@
 //! Messages of a queue as one value: notes if they suit, else a JSON text.
 
+use super::makeup::Makeup;
 use super::number::NumberPrinter;
-use super::scan::{JSON_BYTES_MAX, Makeup, Scan};
+use super::scan::{JSON_BYTES_MAX, Scan};
 use super::shapes::{ROOT, ShapeTree};
 use super::{Scanner, Token, pass_on};
 
