@@ -135,8 +135,14 @@ export function missed(place: number): void {
   trusts[place] = trust > 0 ? trust : -PAUSE;
 }
 
+/** An object at this place was noted by its layout. */
+export function suited(place: number, layout: Layout): void {
+  if (layout.balance < BALANCE_MAX) layout.balance++;
+  meet(place, layout.shape);
+}
+
 /** An object at this place has a layout, whether or not it was likely. */
-export function met(place: number, shape: number): void {
+function meet(place: number, shape: number): void {
   const trust = trusts[place] as number;
   if (trust < TRUST_MAX) trusts[place] = trust + 1;
   if (trust < 0 || lastShapes[place] === shape) return;
@@ -144,17 +150,12 @@ export function met(place: number, shape: number): void {
   lastShapes[place] = shape;
 }
 
-/** An object was noted by a layout. */
-export function gained(layout: Layout): void {
-  if (layout.balance < BALANCE_MAX) layout.balance++;
-}
-
 /** Takes note of an object that was noted property by property. */
 export function learn(place: number, shape: number, object: object, writer: Writer): void {
   const state = states[shape] as State;
   if (state === State.HasNone) return;
   if (state === State.Learning) learnKinds(shape, kindsOf(object, shape), writer);
-  if (states[shape] === State.HasOne) met(place, shape);
+  if (states[shape] === State.HasOne) meet(place, shape);
 }
 
 /**
@@ -262,6 +263,8 @@ function compile(shape: number, kinds: readonly Kind[], writer: Writer): Layout 
   if (known === 0 || (!ARE_CLASSES_SHARED && 2 * known < length)) return undefined;
   const path = pathOf(shape);
   const keys = path.map(lastKeyOf);
+  // A proxy may have keys like these anywhere, an object that its values are put into has them in front.
+  if (keys.some((key) => /^\d/.test(key))) return undefined;
   let fixedBytes = 0;
   let jsonLength = 0;
   const reads: string[] = [];

@@ -4,7 +4,6 @@ import type { NativeValues } from './native.js';
 import { IS_PLAIN } from './plain-units.js';
 import { observe } from './value-habit.js';
 import {
-  gained,
   isLikely,
   LAYOUTS_MAX,
   type Layout,
@@ -12,9 +11,9 @@ import {
   learn,
   learnOthers,
   likelyLayout,
-  met,
   missed,
   secondLayout,
+  suited,
 } from './value-layouts.js';
 import {
   beginObject,
@@ -553,8 +552,8 @@ function writeProperties(object: Record<string, unknown>, isPlain: boolean): voi
   writeEach(object, isPlain);
 }
 
-/** Notes an object property by property. */
-function writeEach(object: Record<string, unknown>, isPlain: boolean): void {
+/** Notes an object property by property. Returns its shape, or 0 if it has keys beyond that. */
+function writeEach(object: Record<string, unknown>, isPlain: boolean): number {
   const own = place;
   const begin = at;
   at += 3;
@@ -566,7 +565,11 @@ function writeEach(object: Record<string, unknown>, isPlain: boolean): void {
   for (const key in object) {
     if (!isPlain && !Object.hasOwn(object, key)) continue;
     const value = object[key];
-    if (isLeftOut(value)) continue;
+    if (value === undefined || typeof value === 'symbol') continue;
+    if (typeof value === 'function') {
+      checkIsLeftOut(value);
+      continue;
+    }
     if (countPlace === 0) {
       const child = childOf(shape, key);
       if (child !== 0) {
@@ -575,10 +578,15 @@ function writeEach(object: Record<string, unknown>, isPlain: boolean): void {
         writeValue(value);
         continue;
       }
-      countPlace = beginFurther();
+      reserve(SHORT_TOKEN_BYTES_MAX);
+      countPlace = at;
+      at += 4;
     }
     count++;
-    writeFurther(key, value, shape);
+    reserve(SHORT_TOKEN_BYTES_MAX);
+    slowTextCount++;
+    writeText(key);
+    writeValueAt(value, shape);
   }
   if (missingId !== undefined && depth === 1) {
     // A getter may have made up for it.
@@ -590,40 +598,14 @@ function writeEach(object: Record<string, unknown>, isPlain: boolean): void {
   } else if (isPlain && countPlace === 0) {
     learn(own, shape, object, WRITER);
   }
-  endEach(begin, shape, countPlace, count);
-}
-
-/** What JSON has no form for is left out. */
-function isLeftOut(value: unknown): boolean {
-  if (value === undefined || typeof value === 'symbol') return true;
-  if (typeof value !== 'function') return false;
-  checkIsLeftOut(value);
-  return true;
-}
-
-/** The properties that follow are noted with their keys; returns where it is noted how many they are. */
-function beginFurther(): number {
-  reserve(SHORT_TOKEN_BYTES_MAX);
-  at += 4;
-  return at - 4;
-}
-
-/** Notes a property that no shape has, behind those of `shape`. */
-function writeFurther(key: string, value: unknown, shape: number): void {
-  reserve(SHORT_TOKEN_BYTES_MAX);
-  slowTextCount++;
-  writeText(key);
-  writeValueAt(value, shape);
-}
-
-/** Notes what an object that begins at `begin` consists of. */
-function endEach(begin: number, shape: number, countPlace: number, count: number): void {
   keyBytes += keyBytesOf[shape] as number;
   const number = numberOf(shape);
   bytes[begin] = countPlace === 0 ? Token.Object : Token.Extended;
   bytes[begin + 1] = number;
   bytes[begin + 2] = number >> 8;
-  if (countPlace > 0) view.setUint32(countPlace, count, true);
+  if (countPlace === 0) return shape;
+  view.setUint32(countPlace, count, true);
+  return 0;
 }
 
 /** Notes an object with the keys of a layout. False if it has others: then nothing has happened. */
@@ -637,11 +619,12 @@ function writeByLayout(object: object, layout: Layout): boolean {
   if (written !== true) {
     at = begin;
     if (written === false) return false;
-    learnOthers(own, layout, writeRead(layout.keys, written), written);
+    const read: Record<string, unknown> & { __proto__: null } = { __proto__: null };
+    for (const [index, key] of layout.keys.entries()) read[key] = written[index];
+    learnOthers(own, layout, writeEach(read, true), written);
     return true;
   }
-  met(own, layout.shape);
-  gained(layout);
+  suited(own, layout);
   keyBytes += keyBytesOf[layout.shape] as number;
   valueLength += layout.jsonLength;
   doubleCount += layout.doubles;
@@ -650,31 +633,6 @@ function writeByLayout(object: object, layout: Layout): boolean {
   bytes[begin + 1] = number;
   bytes[begin + 2] = number >> 8;
   return true;
-}
-
-/** Notes an object whose values were read. Returns its shape, or 0 if it has keys beyond that. */
-function writeRead(keys: readonly string[], values: unknown[]): number {
-  const begin = at;
-  at += 3;
-  beginObject();
-  let shape = 0;
-  let countPlace = 0;
-  let count = 0;
-  for (const [index, key] of keys.entries()) {
-    const value = values[index];
-    if (isLeftOut(value)) continue;
-    const child = countPlace === 0 ? childOf(shape, key) : 0;
-    if (child !== 0) {
-      shape = child;
-      writeValueAt(value, shape);
-      continue;
-    }
-    if (countPlace === 0) countPlace = beginFurther();
-    count++;
-    writeFurther(key, value, shape);
-  }
-  endEach(begin, shape, countPlace, count);
-  return countPlace === 0 ? shape : 0;
 }
 
 /** Notes a value at a key. */
