@@ -387,6 +387,34 @@ test('a table of shapes that is full is begun anew in the middle of a connection
   assert.equal(wrong, 0);
 });
 
+test('texts that come again arrive as they are, also when others take their places', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  let count = 0;
+  let wrong = 0;
+  // Of those that come twice one in 64 texts may become known, and 4,096 fit.
+  const usual = Array.from({ length: 30 }, () => ['buy', 'open', 'market.order.filled']).flat();
+  const expected = (n) => ({
+    state: `state ${n >> 2} of many`,
+    is: { side: n % 2 ? 'sell' : 'buy', state: `state ${n >> 2} of many` },
+    usual,
+    longer: n % 3 ? 'a text that is too long to be known' : 'y',
+  });
+  server.setMessageHandler((message) => {
+    if (JSON.stringify(message) !== JSON.stringify(expected(count))) wrong++;
+    count++;
+  });
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  const total = 24_000;
+  for (let n = 0; n < total; ) {
+    const sends = [];
+    for (const end = n + 500; n < end; n++) sends.push(client.send(expected(n)));
+    await Promise.all(sends);
+  }
+  await until(() => count === total, 'all messages');
+  assert.equal(wrong, 0);
+});
+
 test('objects of few keys that are data arrive as JSON.parse would make them', async (t) => {
   // Prices and numbers as keys, known ones before them, and the same ones again.
   const map = (n, count) => ({

@@ -430,7 +430,7 @@ test('letters that are too many are given up before they are joined', () => {
   buffer.release();
 });
 
-test('a package that is not the next one is refused, and all shapes are asked for again', () => {
+test('a package that is not the next one is refused, and all shapes and words are asked for again', () => {
   const packed = (known, shapes, notes) => {
     const head = Buffer.alloc(8);
     head.writeUInt32LE(known);
@@ -445,9 +445,20 @@ test('a package that is not the next one is refused, and all shapes are asked fo
   const object = (shape) => [Token.Message, Token.Object, shape, 0, Token.Integer, 7, 0, 0, 0];
   assert.deepEqual(readPackage(table, packed(0, shapes, object(0))), { a: 7 });
   assert.deepEqual(readPackage(table, packed(1, [], object(0))), { a: 7 });
+  const word = (text) => [0xff, 0xff, text.length + 2, ...Buffer.from(JSON.stringify(text))];
+  const forgotten = [0xfe, 0xff];
+  const ofWord = (number) => [Token.Message, Token.Word, number, 0];
+  assert.equal(readPackage(table, packed(1, [...word('x'), ...word('y')], ofWord(1))), 'y');
+  assert.equal(readPackage(table, packed(0x2_0001, [], ofWord(0))), 'x');
+  const anew = [...forgotten, ...word('z')];
+  assert.equal(readPackage(table, packed(0x2_0001, anew, ofWord(0))), 'z');
+  assert.deepEqual(readPackage(table, packed(0x1_0001, [], object(0))), { a: 7 });
   table.mend(source);
   assert.equal(asked, 0);
-  assert.throws(() => readPackage(table, packed(2, [], object(1))), { code: 'ERR_IPC_INTERNAL' });
+  for (const known of [0x1_0002, 0x2_0001, 1]) {
+    const lost = packed(known, [], object(1));
+    assert.throws(() => readPackage(table, lost), { code: 'ERR_IPC_INTERNAL' });
+  }
   table.mend(source);
   assert.equal(asked, 1);
   assert.deepEqual(readPackage(table, packed(0, shapes, object(0))), { a: 7 });

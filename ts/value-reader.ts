@@ -13,9 +13,6 @@ const COMPILED_AFTER = 64;
  */
 const COMPILED_MAX = 1024;
 
-/** Texts up to this length are looked for among those that were made before. */
-const SHARED_LENGTH_MAX = 24;
-
 /**
  * A shorter substring is a copy in V8 (`SlicedString::kMinLength`). A longer one refers to the string
  * that it is of, which would live as long as it does.
@@ -31,11 +28,12 @@ const SPELT_LENGTH_MAX = 28;
 /** So many bytes at a time become a string, which short texts are cut out of. */
 const SHEET_BYTES = 4 * 1024;
 
-/** The last of the digits in ASCII; behind it are the letters. */
-const NINE = 0x39;
+/** In the place of the length of a text: the number of a word follows. */
+const WORD_FOLLOWS = 0xff;
 
-/** Places for such texts, a power of two. */
-const SHARED_COUNT = 2048;
+/** In the place of a number of keys: a word follows, and they are numbered from 0 again. */
+const WORD = 0xffff;
+const NO_WORDS = 0xfffe;
 
 /** A longer buffer is not kept for the next batch. */
 const KEPT_BYTES_MAX = 1024 * 1024;
@@ -70,10 +68,12 @@ const READ: Record<Kind, (offset: number) => string> = {
   [Kind.Flag]: (offset) => `view.getUint8(place+${offset})===1`,
 };
 
-/** The shapes that one source of notes numbers. */
+/** The shapes, and the texts that come again and again, that one source of notes numbers. */
 export class ShapeTable {
   /** @internal */
   shapes: Shape[] = [];
+  /** @internal */
+  words: string[] = [];
   /** Whether a package was not read to its end: what its source takes for known may not be. @internal */
   isTorn = false;
 
@@ -82,7 +82,12 @@ export class ShapeTable {
     if (this.isTorn) source.forgetShapes();
   }
 
-  /** Learns shapes, which are numbered on. */
+  /** How many there are, the words in the upper half. @internal */
+  get known(): number {
+    return this.shapes.length + this.words.length * 0x10000;
+  }
+
+  /** Learns what is new, which is numbered on. */
   add(source: ArrayBuffer, begin: number, end: number): void {
     open(source, begin, end);
     while (at < end) {
@@ -90,6 +95,14 @@ export class ShapeTable {
       const kinds: Kind[] = [];
       let fixedBytes = 0;
       const count = readCount16();
+      if (count === WORD) {
+        this.words.push(readWordDefinition());
+        continue;
+      }
+      if (count === NO_WORDS) {
+        this.words = [];
+        continue;
+      }
       for (let index = 0; index < count; index++) {
         const kind = bytes[at++] as Kind;
         kinds.push(kind);
@@ -106,6 +119,7 @@ export class ShapeTable {
   /** They are numbered from 0 again. */
   clear(): void {
     this.shapes = [];
+    this.words = [];
   }
 }
 
@@ -114,14 +128,13 @@ let compiledAfter = COMPILED_AFTER;
 
 // What is being read. They are variables of the module, because V8 keeps those at hand.
 let shapes: Shape[] = [];
+let words: string[] = [];
 const NOTHING = new ArrayBuffer(0);
 let buffer = NOTHING;
 let bytes: Buffer = Buffer.from(NOTHING);
 let view = new DataView(NOTHING);
 let at = 0;
 let notesEnd = 0;
-
-const shared = new Array<string | undefined>(SHARED_COUNT).fill(undefined);
 
 /** Some of the bytes as a string, letter by byte, and where they are. */
 let sheet = '';
@@ -158,6 +171,7 @@ export function readMessages(
 ): unknown[] {
   open(source, begin, end);
   shapes = table.shapes;
+  words = table.words;
   const messages = new Array<unknown>(count);
   for (let index = 0; index < count; index++) {
     // Token.Message
@@ -187,7 +201,7 @@ export function readPackage(
   open(source, begin, end);
   const known = readCount();
   if (known === 0) table.clear();
-  else if (known !== table.shapes.length) throw internal('A package was lost before this one');
+  else if (known !== table.known) throw internal('A package was lost before this one');
   const length = readCount();
   const notes = at + length;
   table.add(source, at, notes);
@@ -209,7 +223,9 @@ function read(): unknown {
       return value;
     }
     case Token.Text:
-      return readText();
+      return readPlain(bytes[at++] as number);
+    case Token.Word:
+      return readWord();
     case Token.Object: {
       const shape = shapes[readCount16()] as Shape;
       const place = at;
@@ -281,27 +297,28 @@ function readArray(count: number): unknown[] {
   return values;
 }
 
+/** A text, or the number of one. */
 function readText(): string {
+  const length = bytes[at++] as number;
+  return length === WORD_FOLLOWS ? readWord() : readPlain(length);
+}
+
+function readPlain(length: number): string {
+  const begin = at;
+  at += length;
+  return newText(begin, length);
+}
+
+function readWord(): string {
+  return words[readCount16()] as string;
+}
+
+/** A text that will come again, as `JSON.parse` has it: V8 compares such a short one by its address. */
+function readWordDefinition(): string {
   const length = bytes[at++] as number;
   const begin = at;
   at += length;
-  // What begins or ends like a number, as ids do, seldom comes again.
-  if (length > SHARED_LENGTH_MAX || isDigitOrLess(begin) || isDigitOrLess(at - 1)) {
-    return newText(begin, length);
-  }
-  let hash = length;
-  for (let index = begin; index < at; index++)
-    hash = Math.imul(hash, 31) + (bytes[index] as number);
-  const place = (hash ^ (hash >>> 15)) & (SHARED_COUNT - 1);
-  const text = shared[place];
-  if (text !== undefined && text.length === length) {
-    let index = 0;
-    while (index < length && text.charCodeAt(index) === bytes[begin + index]) index++;
-    if (index === length) return text;
-  }
-  const made = newText(begin, length);
-  shared[place] = made;
-  return made;
+  return JSON.parse(latin1Slice.call(bytes, begin, at));
 }
 
 /** A text of bytes, one for each letter. */
@@ -330,10 +347,6 @@ function newSpeller(length: number): Speller {
   }
   spellers[length] = speller;
   return speller;
-}
-
-function isDigitOrLess(place: number): boolean {
-  return (bytes[place] as number) <= NINE;
 }
 
 /** A short text. It costs a call of V8 to make one of bytes, and a few nanoseconds of a string. */

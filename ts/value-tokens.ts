@@ -18,6 +18,7 @@ export enum Token {
   Apart,
   ApartUnits,
   Letters,
+  Word,
 }
 
 /** How the values of one key are noted in the objects of a shape; see there. */

@@ -542,6 +542,7 @@ impl Hub {
             self.scanner = Scanner::default();
             self.events.push(Event::ShapesForgotten);
         }
+        self.scanner.make_room();
     }
 
     fn push_frames(&mut self, owner: Key, frames: Frames) {

@@ -14,6 +14,8 @@ const PLAIN_MAX: usize = 64;
 pub(super) struct Makeup {
     short_strings: usize,
     long_strings: usize,
+    /// Strings that were known.
+    pub words: usize,
     /// Whole numbers, `true`, `false` and `null` that are not of their kind in a layout.
     pub plain: usize,
     pub doubles: usize,
@@ -32,7 +34,8 @@ impl Makeup {
     /// of an object is known. A longer string it makes in half the time that JavaScript needs for one by
     /// itself. Of a text of `json_bytes` most must have become notes.
     pub fn suits_notes(&self, json_bytes: usize) -> bool {
-        let quick = self.short_strings + self.doubles + self.further_keys + self.expected_keys;
+        let quick =
+            self.short_strings + self.words + self.doubles + self.further_keys + self.expected_keys;
         self.long_strings <= LONG_STRINGS_MAX + quick
             && self.plain <= PLAIN_MAX + 4 * quick
             && 2 * self.json_bytes <= json_bytes
@@ -49,6 +52,7 @@ impl Makeup {
     pub fn add(&mut self, other: Makeup) {
         self.short_strings += other.short_strings;
         self.long_strings += other.long_strings;
+        self.words += other.words;
         self.plain += other.plain;
         self.doubles += other.doubles;
         self.further_keys += other.further_keys;

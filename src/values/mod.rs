@@ -14,6 +14,7 @@
 //!             Integer i32
 //!             Double f64
 //!             Text u8 bytes             ASCII that needs no escape
+//!             Word u16                  the same: the number of a text that has come before
 //!             Units u32 u16*            any string, as UTF-16
 //!             Ascii u32 bytes           ASCII that needs no escape
 //!             Latin1 u32 bytes          any string without letters above U+00FF
@@ -27,9 +28,12 @@
 //!                                       kinds are all Any
 //! key         any of the strings
 //!
-//! shapes      (u16 (kind u8 bytes)*)*   the keys of one after the other, each as `"name":`
+//! definitions (shape | word | NoWords)*
+//! shape       u16 (kind u8 bytes)*      so many keys, one after the other, each as `"name":`
+//! word        0xffff u8 bytes           a text with its quotes
+//! NoWords     0xfffe                    words are counted from 0 again
 //! kind        Any                       a value
-//!             Text                      u8 bytes: as the token, without it
+//!             Text                      u8 bytes: as the token, without it; or 0xff u16: the number of a word
 //!             Integer i32, Double f64, Flag u8
 //!                                       of fixed length; a flag is 0 or 1, `false` or `true`
 //! ```
@@ -49,6 +53,7 @@ mod print;
 mod scan;
 mod shapes;
 mod text;
+mod words;
 
 pub use notes::Malformed;
 #[cfg(test)]
@@ -58,6 +63,7 @@ pub use print::{Around, print, print_apart};
 
 use scan::Room;
 use shapes::ShapeTree;
+use words::Words;
 
 #[cfg(test)]
 mod tests;
@@ -84,10 +90,11 @@ enum Token {
     Apart,
     ApartUnits,
     Letters,
+    Word,
 }
 
 impl Token {
-    const ALL: [Token; 18] = [
+    const ALL: [Token; 19] = [
         Token::Null,
         Token::True,
         Token::False,
@@ -106,6 +113,7 @@ impl Token {
         Token::Apart,
         Token::ApartUnits,
         Token::Letters,
+        Token::Word,
     ];
 }
 
@@ -152,11 +160,15 @@ impl Kind {
 /// A longer buffer for a string is not kept for the next one, in UTF-16 units.
 const UNITS_KEPT_MAX: usize = 256 * 1024;
 
-/// Makes notes of JSON texts. It knows the shapes that it has seen, and so does the reader of the
+/// In the place of the length of a text: the number of a word follows.
+const WORD_FOLLOWS: u8 = u8::MAX;
+
+/// Makes notes of JSON texts. It knows the shapes and words that it has seen, and so does the reader of the
 /// notes, who has to get every definition that [`Scanner::take_definitions`] returns.
 #[derive(Debug)]
 pub struct Scanner {
     shapes: ShapeTree,
+    words: Words,
     room: Room,
     habit: Habit,
 }
@@ -198,6 +210,7 @@ impl Default for Scanner {
     fn default() -> Self {
         Scanner {
             shapes: ShapeTree::new(),
+            words: Words::new(),
             room: Room::default(),
             habit: Habit::default(),
         }
@@ -227,7 +240,13 @@ impl Scanner {
     fn take_apart(&mut self, json: &[u8], notes: &mut Vec<u8>) -> bool {
         let begin = notes.len();
         notes.push(Token::Message as u8);
-        let makeup = scan::scan(json, &mut self.shapes, &mut self.room, notes);
+        let makeup = scan::scan(
+            json,
+            &mut self.shapes,
+            &mut self.words,
+            &mut self.room,
+            notes,
+        );
         self.release_units();
         let is_suited = makeup.is_some_and(|makeup| makeup.suits_notes(json.len()));
         if !is_suited {
@@ -249,9 +268,24 @@ impl Scanner {
         self.shapes.is_full()
     }
 
-    /// The definitions of the shapes that are new in notes since this was asked last; their numbers
+    /// Before notes are begun, when nobody has any that were not read: sees to it that there is room for
+    /// new words.
+    pub fn make_room(&mut self) {
+        if self.words.is_full() {
+            self.words.forget();
+        }
+    }
+
+    /// The definitions of shapes and words that are new in notes since this was asked last; their numbers
     /// follow on those before.
     pub fn take_definitions(&mut self) -> Vec<u8> {
-        self.shapes.take_definitions()
+        let mut definitions = self.shapes.take_definitions();
+        definitions.append(&mut self.words.take_definitions());
+        definitions
+    }
+
+    /// Of how many shapes, and in the upper half of how many words, the definitions were taken.
+    fn defined(&self) -> u32 {
+        u32::from(self.shapes.defined()) | u32::from(self.words.defined()) << 16
     }
 }

@@ -4,6 +4,8 @@ use super::makeup::Makeup;
 use super::number::NumberPrinter;
 use super::scan::{JSON_BYTES_MAX, Scan};
 use super::shapes::{ROOT, ShapeTree};
+#[cfg(test)]
+use super::words::{NO_WORDS, WORD};
 use super::{Scanner, Token, pass_on};
 
 /// A value in parts. All values of one package have the same form, with the same keys.
@@ -28,8 +30,8 @@ const COUNT_AT: usize = HEAD_BYTES + 2;
 /// An array in the making, by itself, with all that its reader needs:
 ///
 /// ```text
-/// how many shapes the reader knows already, u32; with 0 their numbers begin anew
-/// length of the definitions of new shapes, u32; these
+/// how many shapes and how many words the reader knows already, each u16; with 0 of both their numbers begin anew
+/// length of the definitions, u32; these
 /// Message value
 /// ```
 ///
@@ -54,6 +56,7 @@ impl<'s> Package<'s> {
         if scanner.is_full() {
             *scanner = Scanner::default();
         }
+        scanner.make_room();
         let mut notes = vec![0; HEAD_BYTES];
         notes.extend_from_slice(&[Token::Message as u8, Token::Array as u8, 0, 0, 0, 0]);
         Package {
@@ -96,12 +99,17 @@ impl<'s> Package<'s> {
         let Some(makeup) = &mut self.makeup else {
             return false;
         };
-        let Scanner { shapes, room, .. } = &mut *self.scanner;
+        let Scanner {
+            shapes,
+            words,
+            room,
+            ..
+        } = &mut *self.scanner;
         if self.shapes.is_empty() && learn(shapes, value, &mut self.shapes).is_none() {
             return false;
         }
         let begin = self.notes.len();
-        let mut scan = Scan::new(shapes, room, &mut self.notes);
+        let mut scan = Scan::new(shapes, words, room, &mut self.notes);
         let noted = scan.part(value, &mut self.shapes.iter());
         match noted {
             Some(()) => makeup.add(scan.makeup()),
@@ -128,7 +136,7 @@ impl<'s> Package<'s> {
             pass_on(&json, &mut notes);
         }
         scanner.release_units();
-        let known = u32::from(scanner.shapes.defined());
+        let known = scanner.defined();
         // One without values may have met shapes in what it left out; whoever gets it need not pass it on.
         let definitions = match count {
             0 => Vec::new(),
@@ -201,6 +209,7 @@ fn write_string(json: &mut Vec<u8>, text: &str) {
 pub(crate) struct PackageReader {
     definitions: Vec<u8>,
     shapes: u32,
+    words: u32,
 }
 
 #[cfg(test)]
@@ -211,16 +220,26 @@ impl PackageReader {
         if number(0) == 0 {
             *self = PackageReader::default();
         }
-        assert_eq!(number(0), self.shapes, "a package was lost before this one");
+        let known = self.shapes | self.words << 16;
+        assert_eq!(number(0), known, "a package was lost before this one");
         let notes = HEAD_BYTES + number(4) as usize;
         let mut definitions = &package[HEAD_BYTES..notes];
         self.definitions.extend_from_slice(definitions);
         while let [low, high, rest @ ..] = definitions {
             definitions = rest;
-            for _ in 0..u16::from_le_bytes([*low, *high]) {
-                definitions = &definitions[2 + usize::from(definitions[1])..];
+            match u16::from_le_bytes([*low, *high]) {
+                NO_WORDS => self.words = 0,
+                WORD => {
+                    definitions = &definitions[1 + usize::from(definitions[0])..];
+                    self.words += 1;
+                }
+                keys => {
+                    for _ in 0..keys {
+                        definitions = &definitions[2 + usize::from(definitions[1])..];
+                    }
+                    self.shapes += 1;
+                }
             }
-            self.shapes += 1;
         }
         let mut text = Vec::new();
         super::print(
@@ -356,7 +375,10 @@ mod tests {
 
     #[test]
     fn a_package_is_json_if_that_is_read_sooner() {
-        let long = format!("[{}]", vec!["\"a text of some length\""; 40].join(","));
+        let long = format!(
+            "[{}]",
+            vec!["\"a text that is too long for a word\""; 40].join(",")
+        );
         for (payloads, is_noted) in [
             (vec!["1.5"; 3], true),
             (vec![long.as_str(); 3], false),
@@ -412,6 +434,32 @@ mod tests {
             let (package, _) = package(&mut scanner, &[payload]);
             assert_eq!(reader.read(&package), (expected(&[payload]), true));
         }
+    }
+
+    #[test]
+    fn a_full_table_of_words_is_begun_anew() {
+        let (mut scanner, mut reader) = (Scanner::default(), PackageReader::default());
+        let (mut anew, mut words) = (0, 0);
+        for number in 0..6_000 {
+            // Each comes twice, beside others that are known.
+            let texts: Vec<_> = (0..64)
+                .map(|text| match text {
+                    0 | 1 => format!("\"word {number} of many\""),
+                    _ => "\"buy\"".to_owned(),
+                })
+                .collect();
+            let payload = format!("[{}]", texts.join(","));
+            let mut dropped = Package::new(&mut scanner);
+            assert!(dropped.push(Part::Object(&value("a", &payload, 1.0))));
+            drop(dropped);
+            let (package, _) = package(&mut scanner, &[&payload]);
+            assert_eq!(reader.read(&package), (expected(&[&payload]), true));
+            anew += u32::from(reader.words < words);
+            words = reader.words;
+            // The shapes are the same all the time.
+            assert_eq!(reader.shapes, 1);
+        }
+        assert_eq!(anew, 1);
     }
 
     #[test]

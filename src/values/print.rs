@@ -5,7 +5,8 @@ use std::mem;
 use super::notes::{Malformed, Notes};
 use super::number::NumberPrinter;
 use super::text::{plain_prefix, print_units};
-use super::{Kind, Token};
+use super::words::{NO_WORDS, WORD};
+use super::{Kind, Token, WORD_FOLLOWS};
 
 /// What stands around the JSON texts of messages.
 #[derive(Debug, Clone, Copy, Default)]
@@ -82,10 +83,12 @@ fn print_each(
 const APART: u8 = Token::Apart as u8;
 const APART_UNITS: u8 = Token::ApartUnits as u8;
 
-/// Keys in the form in which they are printed.
+/// Keys and words in the form in which they are printed.
 struct Shapes<'a> {
     keys: Vec<(Kind, Bytes<'a>)>,
     ends: Vec<ShapeEnd>,
+    /// With their quotes.
+    words: Vec<Bytes<'a>>,
 }
 
 /// So many bytes are copied without a look at how many there are: a call of `memcpy` takes longer.
@@ -135,10 +138,21 @@ impl<'a> Shapes<'a> {
     fn of(shapes: &'a [u8]) -> Result<Self, Malformed> {
         let mut notes = Notes(shapes);
         let mut keys = Vec::new();
-        let mut ends = Vec::new();
+        let (mut ends, mut words) = (Vec::new(), Vec::new());
         while !notes.0.is_empty() {
             let mut fixed_bytes = 0;
-            for _ in 0..notes.u16()? {
+            let count = match notes.u16()? {
+                WORD => {
+                    words.push(Bytes::short(&mut notes)?);
+                    continue;
+                }
+                NO_WORDS => {
+                    words.clear();
+                    continue;
+                }
+                count => count,
+            };
+            for _ in 0..count {
                 let kind = notes.kind()?;
                 fixed_bytes += kind.fixed_bytes();
                 keys.push((kind, Bytes::short(&mut notes)?));
@@ -148,7 +162,7 @@ impl<'a> Shapes<'a> {
                 fixed_bytes,
             });
         }
-        Ok(Shapes { keys, ends })
+        Ok(Shapes { keys, ends, words })
     }
 
     /// Where its keys begin and end.
@@ -284,6 +298,10 @@ impl<'a> Printer<'a, '_> {
     fn of_kind(&mut self, kind: Kind, fixed: &mut Notes<'_>) -> Result<(), Malformed> {
         match kind {
             Kind::Any => return Err(Malformed),
+            Kind::Text if self.notes.0.first() == Some(&WORD_FOLLOWS) => {
+                self.notes.byte()?;
+                self.word()?;
+            }
             Kind::Text => {
                 let text = Bytes::short(&mut self.notes)?;
                 self.plain(text);
@@ -344,6 +362,7 @@ impl<'a> Printer<'a, '_> {
         let plain = match token {
             Token::Text => Bytes::short(&mut self.notes)?,
             Token::Ascii => Bytes::of(self.notes.long()?),
+            Token::Word => return self.word(),
             Token::Latin1 => {
                 let letters = self.notes.long()?;
                 self.latin1(letters);
@@ -372,6 +391,13 @@ impl<'a> Printer<'a, '_> {
             _ => return Err(Malformed),
         };
         self.plain(plain);
+        Ok(())
+    }
+
+    fn word(&mut self) -> Result<(), Malformed> {
+        let number = usize::from(self.notes.u16()?);
+        let word: &Bytes<'_> = self.shapes.words.get(number).ok_or(Malformed)?;
+        word.append_to(self.text);
         Ok(())
     }
 

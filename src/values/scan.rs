@@ -4,7 +4,8 @@ use super::makeup::Makeup;
 use super::package::Part;
 use super::shapes::{ROOT, ShapeTree};
 use super::text::{plain_prefix, read_escaped};
-use super::{Kind, Token};
+use super::words::Words;
+use super::{Kind, Token, WORD_FOLLOWS};
 use encoding_rs::mem::{convert_utf8_to_latin1_lossy, convert_utf8_to_utf16};
 use encoding_rs::mem::{is_utf8_latin1, is_utf16_latin1};
 
@@ -37,12 +38,18 @@ enum Number {
     Double(f64),
 }
 
+/// Whether a text is ASCII that needs no escapes.
+fn is_plain(text: &[u8]) -> bool {
+    plain_prefix(text) == (text.len(), true)
+}
+
 /// A value that is being noted, and the JSON text of it, or of the part of it, that is read.
 pub(super) struct Scan<'a, 'n> {
     json: &'a [u8],
     at: usize,
     notes: &'n mut Vec<u8>,
     shapes: &'n mut ShapeTree,
+    words: &'n mut Words,
     room: &'n mut Room,
     /// At which key the value is that is read, as the shape that ends with it; for a message [`ROOT`].
     place: u16,
@@ -60,23 +67,30 @@ pub(super) struct Scan<'a, 'n> {
 pub(super) fn scan(
     json: &[u8],
     shapes: &mut ShapeTree,
+    words: &mut Words,
     room: &mut Room,
     notes: &mut Vec<u8>,
 ) -> Option<Makeup> {
-    let mut scan = Scan::new(shapes, room, notes);
+    let mut scan = Scan::new(shapes, words, room, notes);
     scan.text_of_json(json)?;
     Some(scan.makeup)
 }
 
 impl<'a, 'n> Scan<'a, 'n> {
     /// One that appends to `notes`.
-    pub fn new(shapes: &'n mut ShapeTree, room: &'n mut Room, notes: &'n mut Vec<u8>) -> Self {
+    pub fn new(
+        shapes: &'n mut ShapeTree,
+        words: &'n mut Words,
+        room: &'n mut Room,
+        notes: &'n mut Vec<u8>,
+    ) -> Self {
         room.kinds.clear();
         Scan {
             json: &[],
             at: 0,
             notes,
             shapes,
+            words,
             room,
             place: ROOT,
             depth: 0,
@@ -100,8 +114,13 @@ impl<'a, 'n> Scan<'a, 'n> {
     ) -> Option<()> {
         match part {
             Part::Text(text) => {
-                let is_plain = self.text(text.as_bytes());
-                self.makeup.add_string(text.len(), is_plain);
+                let text = text.as_bytes();
+                if is_plain(text) {
+                    self.plain(text, text.len());
+                } else {
+                    self.makeup.add_string(text.len(), false);
+                    self.letters(text);
+                }
             }
             Part::Number(number) => self.any_number(number),
             Part::Json(json) => self.text_of_json(json.as_bytes())?,
@@ -246,10 +265,10 @@ impl<'a, 'n> Scan<'a, 'n> {
         if *self.json.get(end)? == b'"' {
             self.at = end + 1;
             let text = &self.json[begin..end];
-            self.makeup.add_string(length, is_ascii);
             if is_ascii {
-                return Some(self.ascii(text));
+                return Some(self.plain(&self.json[begin..], length));
             }
+            self.makeup.add_string(length, false);
             self.letters(text);
             return Some(Kind::Any);
         }
@@ -267,26 +286,35 @@ impl<'a, 'n> Scan<'a, 'n> {
         Some(Kind::Any)
     }
 
-    /// Notes a text. Returns whether it is ASCII that needs no escapes.
-    fn text(&mut self, text: &[u8]) -> bool {
-        let (length, is_ascii) = plain_prefix(text);
-        let is_plain = length == text.len() && is_ascii;
-        if is_plain {
+    /// Notes a text that may never come again.
+    fn text(&mut self, text: &[u8]) {
+        if is_plain(text) {
             self.ascii(text);
         } else {
             self.letters(text);
         }
-        is_plain
     }
 
-    /// Notes one in ASCII.
+    /// Notes the text of `length` bytes at the front of `json`, which is ASCII that needs no escapes.
+    fn plain(&mut self, json: &[u8], length: usize) -> Kind {
+        if let Some(number) = self.words.number(json, length) {
+            self.makeup.words += 1;
+            self.notes.push(Token::Word as u8);
+            self.notes.extend_from_slice(&number.to_le_bytes());
+            return Kind::Text;
+        }
+        self.makeup.add_string(length, true);
+        self.ascii(&json[..length])
+    }
+
+    /// Notes one that is no word.
     fn ascii(&mut self, text: &[u8]) -> Kind {
         let kind = match u8::try_from(text.len()) {
-            Ok(length) => {
+            Ok(length) if length != WORD_FOLLOWS => {
                 self.notes.extend_from_slice(&[Token::Text as u8, length]);
                 Kind::Text
             }
-            Err(_) => {
+            _ => {
                 self.counted(Token::Ascii, text.len());
                 Kind::Any
             }

@@ -178,7 +178,7 @@ fn print_in_turn(scanner: &mut Scanner, texts: &[String]) -> Vec<(String, usize)
 
 #[test]
 fn values_of_the_kinds_that_they_had_before_are_noted_without_a_token() {
-    let usual = "{\"i\":7,\"d\":0.5,\"f\":true,\"t\":\"abc\",\"a\":[]}".to_owned();
+    let usual = "{\"i\":7,\"d\":0.5,\"f\":true,\"t\":\"1.5\",\"a\":[]}".to_owned();
     let texts = vec![usual; 20];
     let printed = print_in_turn(&mut Scanner::default(), &texts);
     assert_eq!(printed[0].1, 1 + 3 + 5 + 9 + 1 + (2 + 3) + 5);
@@ -189,6 +189,57 @@ fn values_of_the_kinds_that_they_had_before_are_noted_without_a_token() {
             .zip(&texts)
             .all(|((text, _), json)| text == json)
     );
+}
+
+#[test]
+fn texts_that_come_again_are_noted_by_their_number() {
+    let text = "twenty-four letters long";
+    let object = |text: &str| format!("{{\"t\":\"{text}\",\"l\":[\"{text}\",0.5]}}");
+    let mut texts = vec![object(text); 20];
+    texts.extend([object("twenty-four letters lonk"), object(""), object("é")]);
+    texts.push(object(text));
+    let mut scanner = Scanner::default();
+    let printed = print_in_turn(&mut scanner, &texts);
+    let (message, list, text, word) = (1 + 3, 5 + 9, 2 + 24, 1 + 2);
+    assert_eq!(printed[0].1, message + text + list + word);
+    for known in [19, 23] {
+        assert_eq!(printed[known].1, message + word + list + word);
+    }
+    // Without its token, as all texts of this key are.
+    assert_eq!(printed[20].1, message + (text - 1) + list + word);
+    assert!(
+        printed
+            .iter()
+            .zip(&texts)
+            .all(|((text, _), json)| text == json)
+    );
+}
+
+#[test]
+fn words_are_forgotten_when_there_is_to_be_room() {
+    let (mut scanner, mut definitions) = (Scanner::default(), Vec::new());
+    let mut forgotten = 0;
+    for number in 0..6_000 {
+        let list = vec!["\"buy\""; 62].join(",");
+        let json = format!("[\"a{number}z\",\"a{number}z\",{list}]");
+        let (mut notes, mut text) = (Vec::new(), Vec::new());
+        // Notes are printed late: nothing that they refer to may have gone by then.
+        let was_full = scanner.words.is_full();
+        scanner.make_room();
+        forgotten += u32::from(was_full && !scanner.words.is_full());
+        for _ in 0..2 {
+            scanner.message(json.as_bytes(), &mut notes);
+        }
+        definitions.extend_from_slice(&scanner.take_definitions());
+        if number % 97 == 0 || was_full {
+            print(&notes, &definitions, LINES, &mut text).unwrap();
+            assert_eq!(
+                String::from_utf8(text).unwrap(),
+                format!("\n{json}").repeat(2)
+            );
+        }
+    }
+    assert_eq!(forgotten, 1);
 }
 
 #[test]
@@ -439,12 +490,13 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
     };
     let cases = [
         (list("\"ten chars!\"", 100_000), true),
-        (list("\"of ten more\"", 12), true),
-        (list("\"of ten more\"", 13), false),
+        (list("\"known by then\"", 100_000), true),
+        (list("\"11 letters!\"", 12), true),
+        (list("\"11 letters!\"", 13), false),
         (list("\"größer\"", 13), false),
         (list("\"\\n\"", 13), false),
-        (list("\"of ten more\",0.5", 100_000), true),
-        (list("\"of ten more\",\"text\"", 100_000), true),
+        (list("\"11 letters!\",0.5", 100_000), true),
+        (list("\"11 letters!\",\"text\"", 100_000), true),
         (list("1", 64), true),
         (list("1", 65), false),
         (list("1,1,1,0.5", 100_000), true),
@@ -454,17 +506,17 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
         (list(&format!("{{{}}}", further_keys(8)), 3), false),
         // Keys of one after the other that are expected to come.
         (
-            list("{\"a\":\"of ten more\",\"b\":\"of ten more\",\"c\":1}", 100),
+            list("{\"a\":\"11 letters!\",\"b\":\"11 letters!\",\"c\":1}", 100),
             true,
         ),
         (
-            list("{\"a\":\"of ten more\",\"b\":\"of ten more\"}", 100),
+            list("{\"a\":\"11 letters!\",\"b\":\"11 letters!\"}", 100),
             false,
         ),
         (list("true", 64), true),
         (list("null", 65), false),
         (
-            list(&format!("\"of ten more\",{{{}}}", further_keys(1)), 100),
+            list(&format!("\"11 letters!\",{{{}}}", further_keys(1)), 100),
             true,
         ),
         (shapeless(4), true),
@@ -477,7 +529,10 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
 
 #[test]
 fn after_a_few_of_a_kind_the_next_ones_are_not_looked_at() {
-    let texts = format!("[{}]", vec!["\"more than a few letters\""; 20].join(","));
+    let texts = format!(
+        "[{}]",
+        vec!["\"a text that is too long for a word\""; 20].join(",")
+    );
     let mut scanner = Scanner::default();
     let mut is_scanned = |json: &str| {
         let mut notes = Vec::new();

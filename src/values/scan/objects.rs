@@ -5,7 +5,7 @@ use crate::values::layouts::Layout;
 use crate::values::makeup::Makeup;
 use crate::values::shapes::{Path, ROOT};
 use crate::values::text::plain_prefix;
-use crate::values::{Kind, Token};
+use crate::values::{Kind, Token, WORD_FOLLOWS};
 
 /// An object with more keys that no shape has is left to `JSON.parse`.
 const FURTHER_KEYS_MAX: usize = 100;
@@ -166,10 +166,16 @@ impl<'a> Scan<'a, '_> {
         let begin = self.at + 1;
         let (count, is_ascii) = plain_prefix(&self.json[begin..]);
         let length = u8::try_from(count).ok()?;
-        if !is_ascii || *self.json.get(begin + count)? != b'"' {
+        if !is_ascii || length == WORD_FOLLOWS || *self.json.get(begin + count)? != b'"' {
             return None;
         }
         self.at = begin + count + 1;
+        if let Some(number) = self.words.number(&self.json[begin..], count) {
+            self.makeup.words += 1;
+            let [low, high] = number.to_le_bytes();
+            self.notes.extend_from_slice(&[WORD_FOLLOWS, low, high]);
+            return Some(());
+        }
         self.notes.push(length);
         self.notes
             .extend_from_slice(&self.json[begin..begin + count]);
@@ -315,6 +321,7 @@ mod tests {
     use super::super::Room;
     use super::*;
     use crate::values::shapes::ShapeTree;
+    use crate::values::words::Words;
 
     /// Whoever reads an object anew, because it has not the layout that was expected, reads nested ones again
     /// at every level.
@@ -322,10 +329,11 @@ mod tests {
     fn little_is_read_in_vain() {
         // So many first keys of objects are looked for at once.
         const LEVELS: usize = 4;
-        let (mut shapes, mut room) = (ShapeTree::new(), Room::default());
+        let (mut shapes, mut words) = (ShapeTree::new(), Words::new());
+        let mut room = Room::default();
         let mut read = |json: &str| {
             let mut notes = Vec::new();
-            let mut scan = Scan::new(&mut shapes, &mut room, &mut notes);
+            let mut scan = Scan::new(&mut shapes, &mut words, &mut room, &mut notes);
             (scan.text_of_json(json.as_bytes()).is_some(), scan.wasted)
         };
         for level in 0..LEVELS {
