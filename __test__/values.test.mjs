@@ -431,11 +431,13 @@ test('letters that are too many are given up before they are joined', () => {
 });
 
 test('a package that is not the next one is refused, and all shapes and words are asked for again', () => {
-  const packed = (known, shapes, notes) => {
-    const head = Buffer.alloc(8);
-    head.writeUInt32LE(known);
-    head.writeUInt32LE(shapes.length, 4);
-    return new Uint8Array([...head, ...shapes, ...notes]).buffer;
+  const u32 = (number) => [0, 8, 16, 24].map((shift) => (number >> shift) & 0xff);
+  const packed = (known, shapes, message, texts = '') => {
+    const head = [...u32(known), ...u32(shapes.length), ...shapes];
+    const listed = Buffer.from(texts);
+    const lengths = [...u32(message.length), ...u32(listed.length)];
+    const notes = [Token.Texts, ...lengths, ...message, ...listed];
+    return new Uint8Array([...head, ...notes]).buffer;
   };
   const table = new ShapeTable();
   let asked = 0;
@@ -447,9 +449,11 @@ test('a package that is not the next one is refused, and all shapes and words ar
   assert.deepEqual(readPackage(table, packed(1, [], object(0))), { a: 7 });
   const word = (text) => [0xff, 0xff, text.length + 2, ...Buffer.from(JSON.stringify(text))];
   const forgotten = [0xfe, 0xff];
-  const ofWord = (number) => [Token.Message, Token.Word, number, 0];
+  const ofWord = (number) => [Token.Message, Token.Text, 0xff, number, 0];
   assert.equal(readPackage(table, packed(1, [...word('x'), ...word('y')], ofWord(1))), 'y');
   assert.equal(readPackage(table, packed(0x2_0001, [], ofWord(0))), 'x');
+  const ofListed = [Token.Message, Token.Text, 0xfe];
+  assert.equal(readPackage(table, packed(0x2_0001, [], ofListed, '["größe"]')), 'größe');
   const anew = [...forgotten, ...word('z')];
   assert.equal(readPackage(table, packed(0x2_0001, anew, ofWord(0))), 'z');
   assert.deepEqual(readPackage(table, packed(0x1_0001, [], object(0))), { a: 7 });

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use flowtrace_ipc::values::{Around, Scanner, print};
+use flowtrace_ipc::values::{Around, Draft, Scanner, print};
 
 /// What services send: many numbers, many texts in several scripts, and many short objects.
 fn messages() -> [(&'static str, String); 3] {
@@ -29,11 +29,10 @@ fn scan(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(json.len() as u64));
         group.bench_with_input(BenchmarkId::from_parameter(name), &json, |b, json| {
             let mut scanner = Scanner::default();
-            let mut notes = Vec::new();
+            let mut draft = Draft::default();
             b.iter(|| {
-                notes.clear();
-                scanner.message(json.as_bytes(), &mut notes);
-                black_box(notes.len())
+                scanner.message(json.as_bytes(), &mut draft);
+                black_box(draft.finish().len())
             });
         });
     }
@@ -43,9 +42,13 @@ fn scan(c: &mut Criterion) {
 fn printing(c: &mut Criterion) {
     let mut group = c.benchmark_group("print");
     for (name, json) in messages() {
-        let mut scanner = Scanner::default();
-        let mut notes = Vec::new();
-        scanner.message(json.as_bytes(), &mut notes);
+        // JavaScript does not note texts as the scanner does.
+        if name == "text" {
+            continue;
+        }
+        let (mut scanner, mut draft) = (Scanner::default(), Draft::default());
+        scanner.message(json.as_bytes(), &mut draft);
+        let notes = draft.finish();
         let shapes = scanner.take_definitions();
         group.throughput(Throughput::Bytes(json.len() as u64));
         group.bench_with_input(BenchmarkId::from_parameter(name), &notes, |b, notes| {

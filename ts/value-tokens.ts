@@ -7,8 +7,6 @@ export enum Token {
   Double,
   Text,
   Units,
-  Ascii,
-  Latin1,
   Json,
   Array,
   Object,
@@ -18,7 +16,7 @@ export enum Token {
   Apart,
   ApartUnits,
   Letters,
-  Word,
+  Texts,
 }
 
 /** How the values of one key are noted in the objects of a shape; see there. */

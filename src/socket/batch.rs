@@ -4,7 +4,7 @@
 //! Each frame is a message of its own there: whatever it holds, it cannot shift its neighbours.
 
 use crate::reactor::{Key, KeyMap};
-use crate::values::Scanner;
+use crate::values::{Draft, Scanner};
 
 /// Bytes after which a batch is handed over and a new one is begun. A longer single frame makes a
 /// batch of its own.
@@ -13,7 +13,7 @@ pub const BATCH_BYTES: usize = 96 * 1024;
 /// Frames that are handed over together.
 #[derive(Debug, Default)]
 pub struct Batch {
-    notes: Vec<u8>,
+    draft: Draft,
     runs: Vec<Run>,
 }
 
@@ -65,9 +65,9 @@ impl Batch {
         frame: &[u8],
         number: u64,
     ) -> Option<Frames> {
-        let is_full = self.notes.len() + frame.len() > BATCH_BYTES;
+        let is_full = self.draft.length() + frame.len() > BATCH_BYTES;
         let full = if is_full { self.take() } else { None };
-        scanner.message(frame, &mut self.notes);
+        scanner.message(frame, &mut self.draft);
         match self.runs.last_mut() {
             Some(run) if run.connection == connection && run.follows(number) => run.count += 1,
             _ => self.runs.push(Run {
@@ -82,7 +82,7 @@ impl Batch {
     /// Ends the batch and begins the next one; `None` if it is empty.
     pub fn take(&mut self) -> Option<Frames> {
         (!self.runs.is_empty()).then(|| Frames {
-            notes: std::mem::take(&mut self.notes),
+            notes: self.draft.finish(),
             runs: std::mem::take(&mut self.runs),
         })
     }

@@ -6,18 +6,18 @@
 //! `JSON.stringify` would have made, byte for byte; nobody outside sees the notes.
 //!
 //! ```text
-//! notes       ((Message | Marked) (value | (Apart | ApartUnits) u32 value letters))*
+//! notes       messages | Texts u32 u32 messages texts
+//!                                   so many bytes of messages, and so many of the texts that are listed: a JSON
+//!                                   array, or nothing if there are none. Only the core does that
+//! messages    ((Message | Marked) (value | (Apart | ApartUnits) u32 value letters))*
 //!                                   a marked one asks for an acknowledgement. The letters of the
 //!                                   texts may be apart, behind so many bytes: ASCII, or UTF-16 units.
 //!                                   Only JavaScript does that
 //! value       Null | True | False
 //!             Integer i32
 //!             Double f64
-//!             Text u8 bytes             ASCII that needs no escape
-//!             Word u16                  the same: the number of a text that has come before
+//!             Text text
 //!             Units u32 u16*            any string, as UTF-16
-//!             Ascii u32 bytes           ASCII that needs no escape
-//!             Latin1 u32 bytes          any string without letters above U+00FF
 //!             Letters u16               the next so many of the letters that are apart
 //!             Json u32 bytes            any value, as a JSON text
 //!             Array u32 value*
@@ -26,6 +26,9 @@
 //!             Extended u16 value* u32 (key value)*
 //!                                       an object with further keys behind those of its shape, whose
 //!                                       kinds are all Any
+//! text        u8 bytes                  at most 253 of them: ASCII that needs no escape
+//!             0xfe                      any string: the next one of those that are listed
+//!             0xff u16                  the number of a word
 //! key         any of the strings
 //!
 //! definitions (shape | word | NoWords)*
@@ -33,7 +36,7 @@
 //! word        0xffff u8 bytes           a text with its quotes
 //! NoWords     0xfffe                    words are counted from 0 again
 //! kind        Any                       a value
-//!             Text                      u8 bytes: as the token, without it; or 0xff u16: the number of a word
+//!             Text                      a text
 //!             Integer i32, Double f64, Flag u8
 //!                                       of fixed length; a flag is 0 or 1, `false` or `true`
 //! ```
@@ -44,6 +47,7 @@
 //! several times as quick with those as with values that say themselves what they are. Where an object
 //! differs it is read anew, and its shape gets a further number, with kinds that admit it too.
 
+mod draft;
 mod layouts;
 mod makeup;
 mod notes;
@@ -55,13 +59,13 @@ mod shapes;
 mod text;
 mod words;
 
+pub use draft::Draft;
 pub use notes::Malformed;
 #[cfg(test)]
 pub(crate) use package::PackageReader;
 pub use package::{Package, Part, is_json};
 pub use print::{Around, print, print_apart};
 
-use scan::Room;
 use shapes::ShapeTree;
 use words::Words;
 
@@ -79,8 +83,6 @@ enum Token {
     Double,
     Text,
     Units,
-    Ascii,
-    Latin1,
     Json,
     Array,
     Object,
@@ -90,11 +92,11 @@ enum Token {
     Apart,
     ApartUnits,
     Letters,
-    Word,
+    Texts,
 }
 
 impl Token {
-    const ALL: [Token; 19] = [
+    const ALL: [Token; 17] = [
         Token::Null,
         Token::True,
         Token::False,
@@ -102,8 +104,6 @@ impl Token {
         Token::Double,
         Token::Text,
         Token::Units,
-        Token::Ascii,
-        Token::Latin1,
         Token::Json,
         Token::Array,
         Token::Object,
@@ -113,7 +113,7 @@ impl Token {
         Token::Apart,
         Token::ApartUnits,
         Token::Letters,
-        Token::Word,
+        Token::Texts,
     ];
 }
 
@@ -157,11 +157,11 @@ impl Kind {
     }
 }
 
-/// A longer buffer for a string is not kept for the next one, in UTF-16 units.
-const UNITS_KEPT_MAX: usize = 256 * 1024;
-
 /// In the place of the length of a text: the number of a word follows.
 const WORD_FOLLOWS: u8 = u8::MAX;
+
+/// In the same place: the text is listed.
+const IS_LISTED: u8 = u8::MAX - 1;
 
 /// Makes notes of JSON texts. It knows the shapes and words that it has seen, and so does the reader of the
 /// notes, who has to get every definition that [`Scanner::take_definitions`] returns.
@@ -169,7 +169,8 @@ const WORD_FOLLOWS: u8 = u8::MAX;
 pub struct Scanner {
     shapes: ShapeTree,
     words: Words,
-    room: Room,
+    /// Room for the kinds of the values of objects that are being read.
+    kinds: Vec<Kind>,
     habit: Habit,
 }
 
@@ -211,14 +212,14 @@ impl Default for Scanner {
         Scanner {
             shapes: ShapeTree::new(),
             words: Words::new(),
-            room: Room::default(),
+            kinds: Vec::new(),
             habit: Habit::default(),
         }
     }
 }
 
 /// Appends a message as its JSON text.
-fn pass_on(json: &[u8], notes: &mut Vec<u8>) {
+fn pass_on(json: &[u8], Draft { notes, .. }: &mut Draft) {
     notes.extend_from_slice(&[Token::Message as u8, Token::Json as u8]);
     // Neither frames nor packages are that long: see `limits::TEXT_BYTES_MAX` and `DEQUEUE_BYTES_MAX`.
     notes.extend_from_slice(&(json.len() as u32).to_le_bytes());
@@ -226,41 +227,34 @@ fn pass_on(json: &[u8], notes: &mut Vec<u8>) {
 }
 
 impl Scanner {
-    /// Appends a message to `notes`: `json`, which is UTF-8 and may be malformed. What is not plainly
+    /// Appends a message to `draft`: `json`, which is UTF-8 and may be malformed. What is not plainly
     /// taken apart is passed on as it is, and so is what `JSON.parse` is quicker with.
-    pub fn message(&mut self, json: &[u8], notes: &mut Vec<u8>) {
+    pub fn message(&mut self, json: &[u8], draft: &mut Draft) {
+        draft.prepare();
         if self.habit.passes_next() {
-            return pass_on(json, notes);
+            return pass_on(json, draft);
         }
-        let is_suited = self.take_apart(json, notes);
+        let is_suited = self.take_apart(json, draft);
         self.habit.saw(is_suited);
     }
 
     /// Appends a message, whatever those before it were. Returns whether it was taken apart.
-    fn take_apart(&mut self, json: &[u8], notes: &mut Vec<u8>) -> bool {
-        let begin = notes.len();
-        notes.push(Token::Message as u8);
+    fn take_apart(&mut self, json: &[u8], draft: &mut Draft) -> bool {
+        let begin = draft.progress();
+        draft.notes.push(Token::Message as u8);
         let makeup = scan::scan(
             json,
             &mut self.shapes,
             &mut self.words,
-            &mut self.room,
-            notes,
+            &mut self.kinds,
+            draft,
         );
-        self.release_units();
         let is_suited = makeup.is_some_and(|makeup| makeup.suits_notes(json.len()));
         if !is_suited {
-            notes.truncate(begin);
-            pass_on(json, notes);
+            draft.back_to(begin);
+            pass_on(json, draft);
         }
         is_suited
-    }
-
-    /// Gives back room that a long string took.
-    fn release_units(&mut self) {
-        if self.room.units.capacity() > UNITS_KEPT_MAX {
-            self.room.units = Vec::new();
-        }
     }
 
     /// Whether new shapes find no more room, and it is time for a new scanner.

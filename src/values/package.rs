@@ -1,5 +1,8 @@
 //! Messages of a queue as one value: notes if they suit, else a JSON text.
 
+#[cfg(test)]
+use super::draft::PREFIX_BYTES;
+use super::draft::{Draft, Progress};
 use super::makeup::Makeup;
 use super::number::NumberPrinter;
 use super::scan::{JSON_BYTES_MAX, Scan};
@@ -21,18 +24,15 @@ pub enum Part<'a> {
     Object(&'a [(&'a str, Part<'a>)]),
 }
 
-/// Where the message begins if no shape is new.
+/// Where the notes begin if nothing new is defined.
 const HEAD_BYTES: usize = 8;
-
-/// Where the length of the array is, behind its token and that of the message.
-const COUNT_AT: usize = HEAD_BYTES + 2;
 
 /// An array in the making, by itself, with all that its reader needs:
 ///
 /// ```text
 /// how many shapes and how many words the reader knows already, each u16; with 0 of both their numbers begin anew
 /// length of the definitions, u32; these
-/// Message value
+/// notes of one message
 /// ```
 ///
 /// What takes a text apart also finds out whether it is JSON, so that each is read once. Beside the notes
@@ -42,7 +42,9 @@ const COUNT_AT: usize = HEAD_BYTES + 2;
 pub struct Package<'s> {
     scanner: &'s mut Scanner,
     json: Vec<u8>,
-    notes: Vec<u8>,
+    draft: Draft,
+    /// Where the message is.
+    begin: Progress,
     count: u32,
     /// Of all notes. `None`: something was not plainly taken apart, and there are none.
     makeup: Option<Makeup>,
@@ -57,12 +59,16 @@ impl<'s> Package<'s> {
             *scanner = Scanner::default();
         }
         scanner.make_room();
-        let mut notes = vec![0; HEAD_BYTES];
-        notes.extend_from_slice(&[Token::Message as u8, Token::Array as u8, 0, 0, 0, 0]);
+        let mut draft = Draft::behind(&[0; HEAD_BYTES]);
+        let begin = draft.progress();
+        draft
+            .notes
+            .extend_from_slice(&[Token::Message as u8, Token::Array as u8, 0, 0, 0, 0]);
         Package {
             scanner,
             json: vec![b'['],
-            notes,
+            draft,
+            begin,
             count: 0,
             makeup: Some(Makeup::default()),
             shapes: Vec::new(),
@@ -102,18 +108,18 @@ impl<'s> Package<'s> {
         let Scanner {
             shapes,
             words,
-            room,
+            kinds,
             ..
         } = &mut *self.scanner;
         if self.shapes.is_empty() && learn(shapes, value, &mut self.shapes).is_none() {
             return false;
         }
-        let begin = self.notes.len();
-        let mut scan = Scan::new(shapes, words, room, &mut self.notes);
+        let begin = self.draft.progress();
+        let mut scan = Scan::new(shapes, words, kinds, &mut self.draft);
         let noted = scan.part(value, &mut self.shapes.iter());
         match noted {
             Some(()) => makeup.add(scan.makeup()),
-            None => self.notes.truncate(begin),
+            None => self.draft.back_to(begin),
         }
         noted.is_some()
     }
@@ -123,19 +129,22 @@ impl<'s> Package<'s> {
         let Package {
             scanner,
             mut json,
-            mut notes,
+            mut draft,
+            begin,
             count,
             makeup,
             ..
         } = self;
         json.push(b']');
         if makeup.is_some_and(|makeup| makeup.suits_notes(json.len())) {
-            notes[COUNT_AT..COUNT_AT + 4].copy_from_slice(&count.to_le_bytes());
+            // Behind two tokens.
+            let place = begin.notes + 2;
+            draft.notes[place..place + 4].copy_from_slice(&count.to_le_bytes());
         } else {
-            notes.truncate(HEAD_BYTES);
-            pass_on(&json, &mut notes);
+            draft.back_to(begin);
+            pass_on(&json, &mut draft);
         }
-        scanner.release_units();
+        let mut notes = draft.finish();
         let known = scanner.defined();
         // One without values may have met shapes in what it left out; whoever gets it need not pass it on.
         let definitions = match count {
@@ -249,7 +258,7 @@ impl PackageReader {
             &mut text,
         )
         .expect("ours");
-        let is_scanned = package[notes + 1] != Token::Json as u8;
+        let is_scanned = package[notes + PREFIX_BYTES + 1] != Token::Json as u8;
         (String::from_utf8(text).expect("JSON"), is_scanned)
     }
 }

@@ -4,9 +4,9 @@ use std::mem;
 
 use super::notes::{Malformed, Notes};
 use super::number::NumberPrinter;
-use super::text::{plain_prefix, print_units};
+use super::text::{plain_prefix, print_units, string_length};
 use super::words::{NO_WORDS, WORD};
-use super::{Kind, Token, WORD_FOLLOWS};
+use super::{IS_LISTED, Kind, Token, WORD_FOLLOWS};
 
 /// What stands around the JSON texts of messages.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,6 +54,7 @@ fn print_each(
     let mut printer = Printer {
         notes: Notes(notes),
         letters: Notes(&[]),
+        listed: Notes(&[]),
         are_letters_units: false,
         shapes: Shapes::of(shapes)?,
         text,
@@ -61,6 +62,13 @@ fn print_each(
         numbers: NumberPrinter::new(),
         units: Vec::new(),
     };
+    if notes.first() == Some(&(Token::Texts as u8)) {
+        printer.notes.token()?;
+        let (messages, texts) = (printer.notes.u32()?, printer.notes.u32()?);
+        let messages = printer.notes.take(messages as usize)?;
+        printer.listed = Notes(printer.notes.take(texts as usize)?);
+        printer.notes = Notes(messages);
+    }
     while !printer.notes.0.is_empty() {
         let is_marked = match printer.notes.token()? {
             Token::Message => false,
@@ -201,7 +209,9 @@ struct Printer<'a, 't> {
     notes: Notes<'a>,
     /// Those that are apart.
     letters: Notes<'a>,
-    /// Whether they are UTF-16 units, and not ASCII.
+    /// Those that are listed, with what stands before each.
+    listed: Notes<'a>,
+    /// Whether the letters are UTF-16 units, and not ASCII.
     are_letters_units: bool,
     shapes: Shapes<'a>,
     text: &'t mut Vec<u8>,
@@ -298,14 +308,7 @@ impl<'a> Printer<'a, '_> {
     fn of_kind(&mut self, kind: Kind, fixed: &mut Notes<'_>) -> Result<(), Malformed> {
         match kind {
             Kind::Any => return Err(Malformed),
-            Kind::Text if self.notes.0.first() == Some(&WORD_FOLLOWS) => {
-                self.notes.byte()?;
-                self.word()?;
-            }
-            Kind::Text => {
-                let text = Bytes::short(&mut self.notes)?;
-                self.plain(text);
-            }
+            Kind::Text => self.text()?,
             Kind::Integer => {
                 let number = i32::from_le_bytes(fixed.array()?);
                 self.numbers.integer(number, self.text);
@@ -360,14 +363,7 @@ impl<'a> Printer<'a, '_> {
     /// Prints the string that `token` begins.
     fn string(&mut self, token: Token) -> Result<(), Malformed> {
         let plain = match token {
-            Token::Text => Bytes::short(&mut self.notes)?,
-            Token::Ascii => Bytes::of(self.notes.long()?),
-            Token::Word => return self.word(),
-            Token::Latin1 => {
-                let letters = self.notes.long()?;
-                self.latin1(letters);
-                return Ok(());
-            }
+            Token::Text => return self.text(),
             Token::Letters => {
                 let count = usize::from(self.notes.u16()?);
                 if self.are_letters_units {
@@ -394,10 +390,27 @@ impl<'a> Printer<'a, '_> {
         Ok(())
     }
 
-    fn word(&mut self) -> Result<(), Malformed> {
-        let number = usize::from(self.notes.u16()?);
-        let word: &Bytes<'_> = self.shapes.words.get(number).ok_or(Malformed)?;
-        word.append_to(self.text);
+    fn text(&mut self) -> Result<(), Malformed> {
+        match self.notes.0.first() {
+            Some(&WORD_FOLLOWS) => {
+                self.notes.byte()?;
+                let number = usize::from(self.notes.u16()?);
+                let word = *self.shapes.words.get(number).ok_or(Malformed)?;
+                word.append_to(self.text);
+            }
+            Some(&IS_LISTED) => {
+                self.notes.byte()?;
+                // `[` or `,`, and its quote.
+                self.listed.take(2)?;
+                let length = string_length(self.listed.0).ok_or(Malformed)?;
+                self.text.push(b'"');
+                self.text.extend_from_slice(self.listed.take(length)?);
+            }
+            _ => {
+                let text = Bytes::short(&mut self.notes)?;
+                self.plain(text);
+            }
+        }
         Ok(())
     }
 

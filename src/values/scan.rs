@@ -1,13 +1,12 @@
 //! From JSON text to notes.
 
+use super::draft::Draft;
 use super::makeup::Makeup;
 use super::package::Part;
 use super::shapes::{ROOT, ShapeTree};
-use super::text::{plain_prefix, read_escaped};
+use super::text::{plain_prefix, string_length};
 use super::words::Words;
-use super::{Kind, Token, WORD_FOLLOWS};
-use encoding_rs::mem::{convert_utf8_to_latin1_lossy, convert_utf8_to_utf16};
-use encoding_rs::mem::{is_utf8_latin1, is_utf16_latin1};
+use super::{IS_LISTED, Kind, Token, WORD_FOLLOWS};
 
 mod objects;
 
@@ -17,20 +16,14 @@ const DEPTH_MAX: usize = 64;
 /// A longer text is not taken apart: its notes may be three times as long.
 pub(super) const JSON_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// A text of more letters, or of others than ASCII, is listed: JavaScript makes a shorter one by itself.
+const SHORT_BYTES_MAX: usize = 12;
+
 /// 10^0 to 10^22, all the powers that a double holds exactly.
 const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
-
-/// Room that is used again and again.
-#[derive(Debug, Default)]
-pub(super) struct Room {
-    /// A string on its way.
-    pub units: Vec<u16>,
-    /// Of the values of objects that are not complete, the outer ones first.
-    kinds: Vec<Kind>,
-}
 
 /// A number as it is noted.
 enum Number {
@@ -38,19 +31,15 @@ enum Number {
     Double(f64),
 }
 
-/// Whether a text is ASCII that needs no escapes.
-fn is_plain(text: &[u8]) -> bool {
-    plain_prefix(text) == (text.len(), true)
-}
-
 /// A value that is being noted, and the JSON text of it, or of the part of it, that is read.
 pub(super) struct Scan<'a, 'n> {
     json: &'a [u8],
     at: usize,
-    notes: &'n mut Vec<u8>,
+    draft: &'n mut Draft,
     shapes: &'n mut ShapeTree,
     words: &'n mut Words,
-    room: &'n mut Room,
+    /// Of the values of objects that are not complete, the outer ones first.
+    kinds: &'n mut Vec<Kind>,
     /// At which key the value is that is read, as the shape that ends with it; for a message [`ROOT`].
     place: u16,
     depth: usize,
@@ -68,30 +57,30 @@ pub(super) fn scan(
     json: &[u8],
     shapes: &mut ShapeTree,
     words: &mut Words,
-    room: &mut Room,
-    notes: &mut Vec<u8>,
+    kinds: &mut Vec<Kind>,
+    draft: &mut Draft,
 ) -> Option<Makeup> {
-    let mut scan = Scan::new(shapes, words, room, notes);
+    let mut scan = Scan::new(shapes, words, kinds, draft);
     scan.text_of_json(json)?;
     Some(scan.makeup)
 }
 
 impl<'a, 'n> Scan<'a, 'n> {
-    /// One that appends to `notes`.
+    /// One that appends to `draft`.
     pub fn new(
         shapes: &'n mut ShapeTree,
         words: &'n mut Words,
-        room: &'n mut Room,
-        notes: &'n mut Vec<u8>,
+        kinds: &'n mut Vec<Kind>,
+        draft: &'n mut Draft,
     ) -> Self {
-        room.kinds.clear();
+        kinds.clear();
         Scan {
             json: &[],
             at: 0,
-            notes,
+            draft,
             shapes,
             words,
-            room,
+            kinds,
             place: ROOT,
             depth: 0,
             makeup: Makeup::default(),
@@ -114,19 +103,23 @@ impl<'a, 'n> Scan<'a, 'n> {
     ) -> Option<()> {
         match part {
             Part::Text(text) => {
-                let text = text.as_bytes();
-                if is_plain(text) {
-                    self.plain(text, text.len());
+                self.draft.notes.push(Token::Text as u8);
+                let (length, is_ascii) = plain_prefix(text.as_bytes());
+                if length == text.len() {
+                    self.plain(text.as_bytes(), length, is_ascii);
                 } else {
                     self.makeup.add_string(text.len(), false);
-                    self.letters(text);
+                    self.draft.notes.push(IS_LISTED);
+                    self.draft.list_any(text);
                 }
             }
             Part::Number(number) => self.any_number(number),
             Part::Json(json) => self.text_of_json(json.as_bytes())?,
             Part::Object(fields) => {
-                self.notes.push(Token::Object as u8);
-                self.notes.extend_from_slice(&shapes.next()?.to_le_bytes());
+                self.draft.notes.push(Token::Object as u8);
+                self.draft
+                    .notes
+                    .extend_from_slice(&shapes.next()?.to_le_bytes());
                 for (_, value) in fields {
                     self.part(*value, shapes)?;
                 }
@@ -202,7 +195,7 @@ impl<'a, 'n> Scan<'a, 'n> {
     fn word(&mut self, word: &[u8], token: Token, kind: Kind) -> Option<Kind> {
         self.take_word(word)?;
         self.makeup.plain += 1;
-        self.notes.push(token as u8);
+        self.draft.notes.push(token as u8);
         Some(kind)
     }
 
@@ -213,26 +206,28 @@ impl<'a, 'n> Scan<'a, 'n> {
     }
 
     fn counted(&mut self, token: Token, count: usize) {
-        self.notes.push(token as u8);
+        self.draft.notes.push(token as u8);
         // Nothing is as long as that: see `JSON_BYTES_MAX`.
-        self.notes.extend_from_slice(&(count as u32).to_le_bytes());
+        self.draft
+            .notes
+            .extend_from_slice(&(count as u32).to_le_bytes());
     }
 
     /// Appends a token with a count that is known later; returns where the count is.
     fn begin_counted(&mut self, token: Token) -> usize {
-        self.notes.push(token as u8);
+        self.draft.notes.push(token as u8);
         self.begin_count()
     }
 
     /// The same without a token.
     fn begin_count(&mut self) -> usize {
-        let place = self.notes.len();
-        self.notes.extend_from_slice(&[0; 4]);
+        let place = self.draft.notes.len();
+        self.draft.notes.extend_from_slice(&[0; 4]);
         place
     }
 
     fn set_count(&mut self, place: usize, count: u32) {
-        self.notes[place..place + 4].copy_from_slice(&count.to_le_bytes());
+        self.draft.notes[place..place + 4].copy_from_slice(&count.to_le_bytes());
     }
 
     fn array(&mut self) -> Option<()> {
@@ -259,98 +254,64 @@ impl<'a, 'n> Scan<'a, 'n> {
     }
 
     fn string(&mut self) -> Option<Kind> {
+        self.draft.notes.push(Token::Text as u8);
+        self.text()?;
+        Some(Kind::Text)
+    }
+
+    /// Notes a string without its token.
+    fn text(&mut self) -> Option<()> {
+        if self.peek()? != b'"' {
+            return None;
+        }
         let begin = self.at + 1;
-        let (length, is_ascii) = plain_prefix(&self.json[begin..]);
-        let end = begin + length;
-        if *self.json.get(end)? == b'"' {
-            self.at = end + 1;
-            let text = &self.json[begin..end];
-            if is_ascii {
-                return Some(self.plain(&self.json[begin..], length));
-            }
-            self.makeup.add_string(length, false);
-            self.letters(text);
-            return Some(Kind::Any);
-        }
-        let units = &mut self.room.units;
-        units.clear();
-        self.at = begin + read_escaped(&self.json[begin..], units)?;
-        self.makeup.add_string(units.len(), false);
-        if is_utf16_latin1(&self.room.units) {
-            self.counted(Token::Latin1, self.room.units.len());
-            self.notes
-                .extend(self.room.units.iter().map(|unit| *unit as u8));
+        let text = &self.json[begin..];
+        let (length, is_ascii) = plain_prefix(text);
+        if *text.get(length)? == b'"' {
+            self.at = begin + length + 1;
+            self.plain(text, length, is_ascii);
         } else {
-            self.noted_units();
+            let end = length + string_length(&text[length..])?;
+            self.at = begin + end;
+            self.makeup.add_string(end, false);
+            self.list(&text[..end - 1]);
         }
-        Some(Kind::Any)
+        Some(())
     }
 
-    /// Notes a text that may never come again.
-    fn text(&mut self, text: &[u8]) {
-        if is_plain(text) {
-            self.ascii(text);
-        } else {
-            self.letters(text);
-        }
-    }
-
-    /// Notes the text of `length` bytes at the front of `json`, which is ASCII that needs no escapes.
-    fn plain(&mut self, json: &[u8], length: usize) -> Kind {
+    /// Notes the text of `length` bytes at the front of `json`, which needs no escapes.
+    fn plain(&mut self, json: &[u8], length: usize, is_ascii: bool) {
         if let Some(number) = self.words.number(json, length) {
             self.makeup.words += 1;
-            self.notes.push(Token::Word as u8);
-            self.notes.extend_from_slice(&number.to_le_bytes());
-            return Kind::Text;
-        }
-        self.makeup.add_string(length, true);
-        self.ascii(&json[..length])
-    }
-
-    /// Notes one that is no word.
-    fn ascii(&mut self, text: &[u8]) -> Kind {
-        let kind = match u8::try_from(text.len()) {
-            Ok(length) if length != WORD_FOLLOWS => {
-                self.notes.extend_from_slice(&[Token::Text as u8, length]);
-                Kind::Text
-            }
-            _ => {
-                self.counted(Token::Ascii, text.len());
-                Kind::Any
-            }
-        };
-        self.notes.extend_from_slice(text);
-        kind
-    }
-
-    /// Notes one with other letters.
-    fn letters(&mut self, text: &[u8]) {
-        if is_utf8_latin1(text) {
-            let place = self.begin_counted(Token::Latin1);
-            let begin = self.notes.len();
-            // It gets shorter.
-            self.notes.resize(begin + text.len(), 0);
-            let count = convert_utf8_to_latin1_lossy(text, &mut self.notes[begin..]);
-            self.notes.truncate(begin + count);
-            self.set_count(place, count as u32);
+            let [low, high] = number.to_le_bytes();
+            let word = [WORD_FOLLOWS, low, high];
+            self.draft.notes.extend_from_slice(&word);
         } else {
-            // One more than there can be is what the conversion asks for.
-            self.room.units.resize(text.len() + 1, 0);
-            let count = convert_utf8_to_utf16(text, &mut self.room.units);
-            self.room.units.truncate(count);
-            self.noted_units();
+            self.makeup.add_string(length, is_ascii);
+            self.no_word(&json[..length], is_ascii);
         }
     }
 
-    /// Notes the string in `units`.
-    fn noted_units(&mut self) {
-        self.counted(Token::Units, self.room.units.len());
-        let begin = self.notes.len();
-        self.notes.resize(begin + 2 * self.room.units.len(), 0);
-        let places = self.notes[begin..].chunks_exact_mut(2);
-        for (place, unit) in places.zip(&self.room.units) {
-            place.copy_from_slice(&unit.to_le_bytes());
+    /// Notes a text that needs no escapes and is no word.
+    fn no_word(&mut self, text: &[u8], is_ascii: bool) {
+        if is_ascii && text.len() <= SHORT_BYTES_MAX {
+            self.draft.notes.push(text.len() as u8);
+            self.draft.notes.extend_from_slice(text);
+        } else {
+            self.list(text);
         }
+    }
+
+    /// Notes a text that stands like this between its quotes.
+    fn list(&mut self, text: &[u8]) {
+        self.draft.notes.push(IS_LISTED);
+        self.draft.list(text);
+    }
+
+    /// Notes a key that no shape has, and that may never come again.
+    fn key_of_none(&mut self, key: &[u8]) {
+        self.draft.notes.push(Token::Text as u8);
+        self.no_word(key, key.is_ascii());
     }
 
     /// Takes a number.
@@ -421,15 +382,15 @@ impl<'a, 'n> Scan<'a, 'n> {
 
     fn integer(&mut self, number: i32) -> Kind {
         self.makeup.plain += 1;
-        self.notes.push(Token::Integer as u8);
-        self.notes.extend_from_slice(&number.to_le_bytes());
+        self.draft.notes.push(Token::Integer as u8);
+        self.draft.notes.extend_from_slice(&number.to_le_bytes());
         Kind::Integer
     }
 
     fn double(&mut self, number: f64) -> Kind {
         self.makeup.doubles += 1;
-        self.notes.push(Token::Double as u8);
-        self.notes.extend_from_slice(&number.to_le_bytes());
+        self.draft.notes.push(Token::Double as u8);
+        self.draft.notes.extend_from_slice(&number.to_le_bytes());
         Kind::Double
     }
 

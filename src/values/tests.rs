@@ -1,17 +1,24 @@
 //! Notes made of a JSON text and printed again are the text as `JSON.stringify` would have it.
 
-use super::{Around, Habit, Malformed, Package, Scanner, Token, print, print_apart};
+use super::draft::PREFIX_BYTES;
+use super::{Around, Draft, Habit, Malformed, Package, Scanner, Token, print, print_apart};
 
 const LINES: Around<'_> = Around {
     before: b"\n",
     mark: b"",
 };
 
+/// The notes of a message.
+fn note(scanner: &mut Scanner, json: &str) -> Vec<u8> {
+    let mut draft = Draft::default();
+    scanner.message(json.as_bytes(), &mut draft);
+    draft.finish()
+}
+
 /// What a text is printed as, and whether it was taken apart.
 fn round_trip(json: &str) -> (String, bool) {
     let mut scanner = Scanner::default();
-    let mut notes = Vec::new();
-    scanner.message(json.as_bytes(), &mut notes);
+    let notes = note(&mut scanner, json);
     let mut text = Vec::new();
     print(
         &notes,
@@ -20,7 +27,7 @@ fn round_trip(json: &str) -> (String, bool) {
         &mut text,
     )
     .unwrap();
-    let is_scanned = notes[1] != Token::Json as u8 || json.starts_with('"');
+    let is_scanned = notes[PREFIX_BYTES + 1] != Token::Json as u8 || json.starts_with('"');
     (String::from_utf8(text).unwrap(), is_scanned)
 }
 
@@ -134,8 +141,7 @@ fn read_many(count: u32, json: impl Fn(u32) -> String) -> (Scanner, Vec<u8>) {
     let (mut scanner, mut definitions) = (Scanner::default(), Vec::new());
     for number in 0..count {
         let json = json(number);
-        let (mut notes, mut text) = (Vec::new(), Vec::new());
-        scanner.message(json.as_bytes(), &mut notes);
+        let (notes, mut text) = (note(&mut scanner, &json), Vec::new());
         definitions.extend_from_slice(&scanner.take_definitions());
         if number % 499 == 0 {
             print(&notes, &definitions, LINES, &mut text).unwrap();
@@ -153,13 +159,10 @@ fn keys_that_are_data_become_no_shapes_without_end() {
     assert!(definitions.len() < 100_000, "{}", definitions.len());
     // What has a shape has it still, and what is new gets one in time.
     let kinds = |number| format!("{{\"id\":1,\"kind\":{{\"of\":{number}}}}}");
-    let mut notes = Vec::new();
-    for number in 0..1_000 {
-        notes.clear();
-        scanner.message(kinds(number).as_bytes(), &mut notes);
-    }
+    let notes = (0..1_000).map(|number| note(&mut scanner, &kinds(number)));
+    let notes = notes.last().unwrap();
     // The last number is one of its kind, and does not say so.
-    assert_eq!(notes.len(), 1 + 3 + 4 + 3 + 4);
+    assert_eq!(notes.len(), PREFIX_BYTES + 1 + 3 + 4 + 3 + 4);
 }
 
 /// What texts are printed as that one scanner has taken apart, one after the other, and how long their
@@ -167,11 +170,10 @@ fn keys_that_are_data_become_no_shapes_without_end() {
 fn print_in_turn(scanner: &mut Scanner, texts: &[String]) -> Vec<(String, usize)> {
     let mut definitions = Vec::new();
     let mut print_one = |json: &String| {
-        let (mut notes, mut text) = (Vec::new(), Vec::new());
-        scanner.message(json.as_bytes(), &mut notes);
+        let (notes, mut text) = (note(scanner, json), Vec::new());
         definitions.extend_from_slice(&scanner.take_definitions());
         print(&notes, &definitions, Around::default(), &mut text).unwrap();
-        (String::from_utf8(text).unwrap(), notes.len())
+        (String::from_utf8(text).unwrap(), notes.len() - PREFIX_BYTES)
     };
     texts.iter().map(&mut print_one).collect()
 }
@@ -200,13 +202,17 @@ fn texts_that_come_again_are_noted_by_their_number() {
     texts.push(object(text));
     let mut scanner = Scanner::default();
     let printed = print_in_turn(&mut scanner, &texts);
-    let (message, list, text, word) = (1 + 3, 5 + 9, 2 + 24, 1 + 2);
-    assert_eq!(printed[0].1, message + text + list + word);
+    // All of them without their tokens; the first time it is listed.
+    let (message, list, number, word) = (1 + 3, 5, 9, 1 + 2);
+    let listed = 1 + "[]".len() + 2 + text.len();
+    assert_eq!(
+        printed[0].1,
+        message + 1 + listed + list + 1 + word + number
+    );
     for known in [19, 23] {
-        assert_eq!(printed[known].1, message + word + list + word);
+        assert_eq!(printed[known].1, message + word + list + 1 + word + number);
     }
-    // Without its token, as all texts of this key are.
-    assert_eq!(printed[20].1, message + (text - 1) + list + word);
+    assert_eq!(printed[20].1, message + listed + list + 1 + word + number);
     assert!(
         printed
             .iter()
@@ -222,14 +228,15 @@ fn words_are_forgotten_when_there_is_to_be_room() {
     for number in 0..6_000 {
         let list = vec!["\"buy\""; 62].join(",");
         let json = format!("[\"a{number}z\",\"a{number}z\",{list}]");
-        let (mut notes, mut text) = (Vec::new(), Vec::new());
+        let (mut draft, mut text) = (Draft::default(), Vec::new());
         // Notes are printed late: nothing that they refer to may have gone by then.
         let was_full = scanner.words.is_full();
         scanner.make_room();
         forgotten += u32::from(was_full && !scanner.words.is_full());
         for _ in 0..2 {
-            scanner.message(json.as_bytes(), &mut notes);
+            scanner.message(json.as_bytes(), &mut draft);
         }
+        let notes = draft.finish();
         definitions.extend_from_slice(&scanner.take_definitions());
         if number % 97 == 0 || was_full {
             print(&notes, &definitions, LINES, &mut text).unwrap();
@@ -305,11 +312,13 @@ fn other_forms_of_an_object_are_read_as_the_usual_one() {
         "{ \"a\":1,\"v\":0.5,\"z\":true,\"t\":\"x\"}",
         "{\"a\": 1,\"v\":0.5,\"z\":true,\"t\":\"x\"}",
         "{\"a\":1 ,\"v\":0.5,\"z\":true,\"t\":\"x\"}",
-        "{\"a\":1,\"v\":5e-1,\"z\":true,\"t\":\"\\u0078\"}",
+        "{\"a\":1,\"v\":5e-1,\"z\":true,\"t\":\"x\"}",
         "{\"a\":1,\"v\":0.5,\"z\":true,\"t\":\"x\" }",
     ] {
         assert_eq!(printed_behind(other), usual);
     }
+    let escaped = "{\"a\":1,\"v\":0.5,\"z\":true,\"t\":\"\\u0078\"}";
+    assert_eq!(printed_behind(escaped), escaped);
     // And what is malformed in it is passed on as it is.
     for other in [
         "{\"a\":1,\"v\":0.5,\"z\":true,\"t\":\"x\"",
@@ -350,7 +359,7 @@ fn objects_of_ever_other_kinds_get_layouts_to_an_end() {
     );
     let (mut scanner, mut bytes) = (Scanner::default(), 0);
     for json in &texts {
-        scanner.message(json.as_bytes(), &mut Vec::new());
+        note(&mut scanner, json);
         bytes += scanner.take_definitions().len();
     }
     // One for each change, and one of the shape itself.
@@ -450,16 +459,29 @@ fn an_object_of_indices_is_noted_as_it_stands() {
 }
 
 #[test]
-fn room_for_a_long_string_is_not_kept() {
+fn texts_that_are_listed_stand_behind_the_notes() {
+    let mut draft = Draft::default();
     let mut scanner = Scanner::default();
-    let mut notes = Vec::new();
-    for letter in ["価", "\\n"] {
-        let json = format!("\"{}\"", letter.repeat(1_000_000));
-        scanner.message(json.as_bytes(), &mut notes);
-        assert_eq!(scanner.room.units.capacity(), 0);
+    let texts = ["größe", "more than 12 letters", "a\\n", ""];
+    for text in texts {
+        scanner.message(format!("[\"{text}\",0.5]").as_bytes(), &mut draft);
     }
-    scanner.message("\"価\"".as_bytes(), &mut notes);
-    assert!(scanner.room.units.capacity() > 0);
+    // What is left to `JSON.parse` has none, nor has what is malformed.
+    scanner.message("[\"größe\",{\"__proto__\":1}]".as_bytes(), &mut draft);
+    let length = draft.length();
+    let notes = draft.finish();
+    let listed = "[\"größe\",\"more than 12 letters\",\"a\\n\"]";
+    assert!(notes.ends_with(listed.as_bytes()));
+    assert_eq!(notes.len(), length + 1);
+    let messages = notes.len() - PREFIX_BYTES - listed.len();
+    let lengths = [messages, listed.len()].map(|length| (length as u32).to_le_bytes());
+    assert_eq!(notes[0], Token::Texts as u8);
+    assert_eq!(notes[1..PREFIX_BYTES], *lengths.as_flattened());
+    // The next one begins anew.
+    assert_eq!(draft.length(), 0);
+    scanner.message(b"[\"short\",0.5]", &mut draft);
+    let notes = draft.finish();
+    assert_eq!(notes.len(), PREFIX_BYTES + 1 + 5 + 2 + 5 + 9);
 }
 
 /// Whoever visits a value again because of a key visits nested ones again at every level.
@@ -493,8 +515,9 @@ fn what_json_parse_is_quicker_with_is_passed_on() {
         (list("\"known by then\"", 100_000), true),
         (list("\"11 letters!\"", 12), true),
         (list("\"11 letters!\"", 13), false),
-        (list("\"größer\"", 13), false),
+        (list("\"größer!\"", 13), false),
         (list("\"\\n\"", 13), false),
+        (list("\"bekannte Größe\"", 100_000), true),
         (list("\"11 letters!\",0.5", 100_000), true),
         (list("\"11 letters!\",\"text\"", 100_000), true),
         (list("1", 64), true),
@@ -534,11 +557,8 @@ fn after_a_few_of_a_kind_the_next_ones_are_not_looked_at() {
         vec!["\"a text that is too long for a word\""; 20].join(",")
     );
     let mut scanner = Scanner::default();
-    let mut is_scanned = |json: &str| {
-        let mut notes = Vec::new();
-        scanner.message(json.as_bytes(), &mut notes);
-        notes[1] != Token::Json as u8
-    };
+    let mut is_scanned =
+        |json: &str| note(&mut scanner, json)[PREFIX_BYTES + 1] != Token::Json as u8;
     for _ in 0..Habit::UNSUITED {
         assert!(is_scanned("[0.5]"));
         assert!(!is_scanned(&texts));

@@ -35,78 +35,30 @@ pub(super) fn plain_prefix(text: &[u8]) -> (usize, bool) {
     (at, high & HIGH == 0)
 }
 
-/// Reads the escapes and letters of a string up to its quote, from behind the other one, as UTF-16.
-/// Returns how many bytes of `text`, which is UTF-8, that were, with the quote. `None`: it is
-/// malformed.
-pub(super) fn read_escaped(text: &[u8], units: &mut Vec<u16>) -> Option<usize> {
+/// How many bytes a string has up to its quote, from behind the other one, with the quote. `None`: it is
+/// malformed, or does not end.
+pub(super) fn string_length(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
-        let first = *text.get(at)?;
-        at += 1;
-        match first {
-            b'"' => return Some(at),
-            b'\\' => {
-                at += 1;
-                units.push(match text.get(at - 1)? {
-                    quoted @ (b'"' | b'\\' | b'/') => u16::from(*quoted),
-                    b'b' => 0x08,
-                    b'f' => 0x0c,
-                    b'n' => 0x0a,
-                    b'r' => 0x0d,
-                    b't' => 0x09,
-                    b'u' => {
-                        at += 4;
-                        let mut unit = 0;
-                        for digit in text.get(at - 4..at)? {
-                            unit = unit << 4 | char::from(*digit).to_digit(16)? as u16;
-                        }
-                        unit
-                    }
-                    _ => return None,
-                });
-            }
-            ..0x20 => return None,
-            0x20..0x80 => {
-                units.push(first.into());
-                // Letters without escapes come in runs.
-                while let Some(run) = text[at..].first_chunk::<RUN>()
-                    && run
-                        .iter()
-                        .fold(true, |all, byte| all & is_plain((*byte).into()))
-                {
-                    units.extend_from_slice(&run.map(u16::from));
-                    at += RUN;
-                }
-            }
-            0x80..0xe0 => {
-                let [second] = *text[at..].first_chunk()?;
-                at += 1;
-                units.push(u16::from(first & 0x1f) << 6 | six_bits(second));
-            }
-            0xe0..0xf0 => {
-                let [second, third] = *text[at..].first_chunk()?;
-                at += 2;
-                units.push(u16::from(first) << 12 | six_bits(second) << 6 | six_bits(third));
-            }
-            _ => {
-                let [second, third, fourth] = *text[at..].first_chunk()?;
-                at += 3;
-                // What is left of the number of the letter without 0x10000, in two halves.
-                let upper =
-                    u16::from(first & 7) << 8 | six_bits(second) << 2 | six_bits(third) >> 4;
-                let lower = six_bits(third) << 6 & 0x3ff | six_bits(fourth);
-                units.extend_from_slice(&[
-                    HIGH_SURROGATES | upper.wrapping_sub(0x40) & 0x3ff,
-                    LOW_SURROGATES | lower,
-                ]);
-            }
+        at += plain_prefix(&text[at..]).0;
+        match *text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += escape_length(&text[at + 1..])? + 1,
+            _ => return None,
         }
     }
 }
 
-/// What a byte of a letter in UTF-8 has behind the first.
-fn six_bits(byte: u8) -> u16 {
-    u16::from(byte & 0x3f)
+/// How many bytes there are of an escape behind its backslash.
+fn escape_length(text: &[u8]) -> Option<usize> {
+    match *text.first()? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(1),
+        b'u' => {
+            let digits = text.get(1..5)?;
+            digits.iter().all(u8::is_ascii_hexdigit).then_some(5)
+        }
+        _ => None,
+    }
 }
 
 /// Letters of a run that are looked at and copied together.
@@ -194,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_is_read_again() {
+    fn what_is_printed_is_a_string_of_json() {
         let odd = [
             0, 8, 9, 0x1f, 0x22, 0x5c, 0x7f, 0xe9, 0x20ac, 0xd83d, 0xdcc8, 0xdc00, 0xffff,
         ];
@@ -205,11 +157,52 @@ mod tests {
                 units.extend("xyz".encode_utf16().take(usize::from(first % 4)));
                 let mut text = Vec::new();
                 print_units(&units, &mut text);
-                let (mut read, length) = (Vec::new(), text.len());
-                assert_eq!(read_escaped(&text[1..], &mut read), Some(length - 1));
-                assert_eq!(read, units);
+                assert_eq!(string_length(&text[1..]), Some(text.len() - 1));
+                // One that has halves of pairs is none of Rust's.
+                if let Ok(expected) = String::from_utf16(&units) {
+                    assert_eq!(serde_json::from_slice::<String>(&text).unwrap(), expected);
+                }
             }
         }
+    }
+
+    #[test]
+    fn a_string_ends_at_its_quote_and_nowhere_else() {
+        let good = [
+            "",
+            "a",
+            "\\\"",
+            "\\\\",
+            "\\u00e9",
+            "\\uD800",
+            "é",
+            "\\/\\b\\f\\n\\r\\t",
+            "long enough for eight\\n",
+        ];
+        for content in good {
+            let text = format!("{content}\",\"x\"");
+            assert_eq!(
+                string_length(text.as_bytes()),
+                Some(content.len() + 1),
+                "{text}"
+            );
+            assert_eq!(string_length(content.as_bytes()), None, "{content}");
+        }
+        for content in [
+            "\\x",
+            "\\u12g4",
+            "\\u+123",
+            "\\u123",
+            "\\",
+            "\n",
+            "more than eight\t",
+            "\\\n",
+        ] {
+            let text = format!("{content}\"");
+            let is_cut = content.ends_with('\\');
+            assert!(string_length(text.as_bytes()).is_none() || is_cut, "{text}");
+        }
+        assert_eq!(string_length(b"\\\""), None);
     }
 
     #[test]
@@ -222,9 +215,7 @@ mod tests {
             let mut utf8 = [0; 4];
             let expected = letter.encode_utf8(&mut utf8).as_bytes();
             assert_eq!(&text[1..text.len() - 1], expected);
-            let mut read = Vec::new();
-            assert_eq!(read_escaped(&text[1..], &mut read), Some(text.len() - 1));
-            assert_eq!(read, units);
+            assert_eq!(string_length(&text[1..]), Some(text.len() - 1));
         }
     }
 

@@ -67,7 +67,7 @@ impl Words {
         }
     }
 
-    /// The number of the text of `length` bytes at the front of `json`, if it is a word. It is plain ASCII.
+    /// The number of the text of `length` bytes at the front of `json`, if it is a word. It needs no escapes.
     /// It becomes one if it comes again before another one that is none and has the same place.
     pub fn number(&mut self, json: &[u8], length: usize) -> Option<u16> {
         let text = &json[..length];

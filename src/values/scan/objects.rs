@@ -1,11 +1,12 @@
 //! Objects: with the layout that is expected of them, or key by key.
 
 use super::{Number, Scan};
+use crate::values::draft::Progress;
 use crate::values::layouts::Layout;
 use crate::values::makeup::Makeup;
 use crate::values::shapes::{Path, ROOT};
 use crate::values::text::plain_prefix;
-use crate::values::{Kind, Token, WORD_FOLLOWS};
+use crate::values::{Kind, Token};
 
 /// An object with more keys that no shape has is left to `JSON.parse`.
 const FURTHER_KEYS_MAX: usize = 100;
@@ -83,7 +84,7 @@ impl<'a> Scan<'a, '_> {
             self.makeup,
             (self.json_count, self.json_end),
         );
-        let (notes, kinds) = (self.notes.len(), self.room.kinds.len());
+        let (draft, kinds) = (self.draft.progress(), self.kinds.len());
         let is_right = self.object_of(layout).is_some();
         if !is_right {
             if self.wasted <= self.json.len() {
@@ -95,8 +96,8 @@ impl<'a> Scan<'a, '_> {
                 self.makeup,
                 (self.json_count, self.json_end),
             ) = (at, depth, makeup, json);
-            self.notes.truncate(notes);
-            self.room.kinds.truncate(kinds);
+            self.draft.back_to(draft);
+            self.kinds.truncate(kinds);
         }
         is_right
     }
@@ -110,10 +111,11 @@ impl<'a> Scan<'a, '_> {
         } = self.shapes.layout(layout);
         let count = fields.len();
         let [low, high] = number.to_le_bytes();
-        self.notes
+        self.draft
+            .notes
             .extend_from_slice(&[Token::Object as u8, low, high]);
-        let fixed = self.notes.len();
-        self.notes.resize(fixed + fixed_bytes, 0);
+        let fixed = self.draft.notes.len();
+        self.draft.notes.resize(fixed + fixed_bytes, 0);
         for index in 0..count {
             // It is asked for anew each time because a value may come with shapes of its own.
             let field = &self.shapes.layout(layout).fields[index];
@@ -127,17 +129,17 @@ impl<'a> Scan<'a, '_> {
                     self.place = field.shape;
                     self.value()?;
                 }
-                Kind::Text => self.text_of_layout()?,
+                Kind::Text => self.text()?,
                 Kind::Flag => {
                     let flag = self.peek()? == b't';
                     self.take_word(if flag { b"true" } else { b"false" })?;
-                    self.notes[begin] = flag.into();
+                    self.draft.notes[begin] = flag.into();
                 }
                 Kind::Integer => {
                     let Number::Integer(number) = self.number()? else {
                         return None;
                     };
-                    self.notes[begin..begin + 4].copy_from_slice(&number.to_le_bytes());
+                    self.draft.notes[begin..begin + 4].copy_from_slice(&number.to_le_bytes());
                 }
                 Kind::Double => {
                     let number = match self.number()? {
@@ -145,7 +147,7 @@ impl<'a> Scan<'a, '_> {
                         Number::Double(number) => number,
                     };
                     self.makeup.doubles += 1;
-                    self.notes[begin..begin + 8].copy_from_slice(&number.to_le_bytes());
+                    self.draft.notes[begin..begin + 8].copy_from_slice(&number.to_le_bytes());
                 }
             }
             let end = if index + 1 == count { b'}' } else { b',' };
@@ -158,31 +160,6 @@ impl<'a> Scan<'a, '_> {
         Some(())
     }
 
-    /// Notes a text without its token.
-    fn text_of_layout(&mut self) -> Option<()> {
-        if self.peek()? != b'"' {
-            return None;
-        }
-        let begin = self.at + 1;
-        let (count, is_ascii) = plain_prefix(&self.json[begin..]);
-        let length = u8::try_from(count).ok()?;
-        if !is_ascii || length == WORD_FOLLOWS || *self.json.get(begin + count)? != b'"' {
-            return None;
-        }
-        self.at = begin + count + 1;
-        if let Some(number) = self.words.number(&self.json[begin..], count) {
-            self.makeup.words += 1;
-            let [low, high] = number.to_le_bytes();
-            self.notes.extend_from_slice(&[WORD_FOLLOWS, low, high]);
-            return Some(());
-        }
-        self.notes.push(length);
-        self.notes
-            .extend_from_slice(&self.json[begin..begin + count]);
-        self.makeup.add_string(count, true);
-        Some(())
-    }
-
     /// Notes an object at some place key by key. `likely_first` is its first key and the length of that, if
     /// it was found. `is_tried`: it has not the layout that was expected.
     fn object_of_any(
@@ -192,10 +169,13 @@ impl<'a> Scan<'a, '_> {
         is_tried: bool,
     ) -> Option<()> {
         let json_begin = self.at - 1;
-        let begin = self.notes.len();
-        let kinds = self.room.kinds.len();
+        let draft = self.draft.progress();
+        let begin = draft.notes;
+        let kinds = self.kinds.len();
         let mut first = ROOT;
-        self.notes.extend_from_slice(&[Token::Object as u8, 0, 0]);
+        self.draft
+            .notes
+            .extend_from_slice(&[Token::Object as u8, 0, 0]);
         let mut shape = ROOT;
         // Once there is a key that no shape is to have.
         let mut further: Option<FurtherKeys> = None;
@@ -231,12 +211,12 @@ impl<'a> Scan<'a, '_> {
                         if keys.count > SKIPPED_KEYS {
                             keys.seen += usize::from(self.shapes.seen().add(keys.path));
                         }
-                        self.text(key);
+                        self.key_of_none(key);
                     }
                 }
                 self.place = shape;
                 let kind = self.value()?;
-                self.room.kinds.push(kind);
+                self.kinds.push(kind);
                 match self.next()? {
                     b',' => self.at += 1,
                     b'}' => break,
@@ -246,21 +226,21 @@ impl<'a> Scan<'a, '_> {
         }
         self.at += 1;
         if further.is_none() && first != ROOT {
-            let kinds = &self.room.kinds[kinds..];
+            let kinds = &self.kinds[kinds..];
             self.shapes.learn(place, first, shape, kinds, is_tried);
         }
-        self.room.kinds.truncate(kinds);
+        self.kinds.truncate(kinds);
         if let Some(keys) = further {
             if keys.suit_json() {
                 self.makeup = keys.makeup;
-                return self.json_since(json_begin, begin);
+                return self.json_since(json_begin, draft);
             }
             self.makeup.further_keys += keys.count;
-            self.notes[begin] = Token::Extended as u8;
+            self.draft.notes[begin] = Token::Extended as u8;
             self.set_count(keys.count_at, keys.count as u32);
         }
         let number = self.shapes.number(shape);
-        self.notes[begin + 1..begin + 3].copy_from_slice(&number.to_le_bytes());
+        self.draft.notes[begin + 1..begin + 3].copy_from_slice(&number.to_le_bytes());
         Some(())
     }
 
@@ -277,16 +257,17 @@ impl<'a> Scan<'a, '_> {
     /// Notes an object as it stands in the text, in the place of what was noted of it. `None`: many
     /// objects, or one in this one, were left to `JSON.parse` already, and all of the message had better
     /// be.
-    fn json_since(&mut self, json_begin: usize, begin: usize) -> Option<()> {
+    fn json_since(&mut self, json_begin: usize, begin: Progress) -> Option<()> {
         self.json_count += 1;
-        if self.json_end > begin || self.json_count > JSON_OBJECTS_MAX {
+        if self.json_end > begin.notes || self.json_count > JSON_OBJECTS_MAX {
             return None;
         }
-        self.notes.truncate(begin);
+        self.draft.back_to(begin);
         self.counted(Token::Json, self.at - json_begin);
-        self.notes
+        self.draft
+            .notes
             .extend_from_slice(&self.json[json_begin..self.at]);
-        self.json_end = self.notes.len();
+        self.json_end = self.draft.notes.len();
         self.makeup.json_bytes += self.at - json_begin;
         Some(())
     }
@@ -318,8 +299,8 @@ impl<'a> Scan<'a, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Room;
     use super::*;
+    use crate::values::draft::Draft;
     use crate::values::shapes::ShapeTree;
     use crate::values::words::Words;
 
@@ -330,10 +311,10 @@ mod tests {
         // So many first keys of objects are looked for at once.
         const LEVELS: usize = 4;
         let (mut shapes, mut words) = (ShapeTree::new(), Words::new());
-        let mut room = Room::default();
+        let mut kinds = Vec::new();
         let mut read = |json: &str| {
-            let mut notes = Vec::new();
-            let mut scan = Scan::new(&mut shapes, &mut words, &mut room, &mut notes);
+            let mut draft = Draft::default();
+            let mut scan = Scan::new(&mut shapes, &mut words, &mut kinds, &mut draft);
             (scan.text_of_json(json.as_bytes()).is_some(), scan.wasted)
         };
         for level in 0..LEVELS {
