@@ -503,6 +503,23 @@ test('texts of about 256 units arrive as they are, whatever V8 keeps them in', a
   assert.deepEqual(messages, texts);
 });
 
+test('long texts arrive as they are, whatever they take in UTF-8', async (t) => {
+  const path = folder(t);
+  const { server } = await listen(t, { socketPath: path('ipc.sock') });
+  const messages = [];
+  server.setMessageHandler((message) => void messages.push(message));
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  const texts = [];
+  for (const letter of ['a', 'é', '価', '📈', '\n']) {
+    for (let length = 65_520; length < 65_540; length++) {
+      texts.push(letter.repeat(length / letter.length));
+    }
+  }
+  for (const text of texts) await client.send(text);
+  await until(() => messages.length === texts.length, 'all texts');
+  assert.deepEqual(messages, texts);
+});
+
 test('many clients of one tick keep their messages apart', async (t) => {
   const path = folder(t);
   const { server } = await listen(t, { socketPath: path('ipc.sock'), maxConnections: 60 });

@@ -14,6 +14,7 @@ import { type FrameWriter, Outbox } from './outbox.js';
 import { PlainIds } from './plain-ids.js';
 import { Requests } from './requests.js';
 import { idText, Send, type SendReceipt } from './send.js';
+import { writeText } from './text-writer.js';
 import type { AbortSignalLike, DeadlineOptions, IPCMessage } from './types.js';
 
 /** Options of {@link UnixSocketClient}. */
@@ -642,7 +643,7 @@ function writerTo(key: number): FrameWriter {
     }
   };
   return {
-    text: (frames) => write((hub) => hub.write(key, frames)),
+    text: (frames) => write((hub) => writeText(hub, key, frames)),
     values: (...values) => write((hub) => hub.writeValues(key, ...values)),
   };
 }

@@ -2,6 +2,7 @@ import { IpcError, internal, textOf } from './errors.js';
 import { MalformedFrame, parseFrame } from './frames.js';
 import { EventReader, forgetInbox, type HubEvent, type SharedBytes } from './hub-events.js';
 import { addon, EventKind, type NativeHub } from './native.js';
+import { forgetRoom } from './text-writer.js';
 import { forgetBuffer, readMessages, readPackage, ShapeTable } from './value-reader.js';
 
 /** An endpoint that events are addressed to. Each method takes what its event carries. */
@@ -77,6 +78,7 @@ function closeIfIdle(): void {
   hub = undefined;
   forgetInbox();
   forgetBuffer();
+  forgetRoom();
 }
 
 /** Sends the events of a client, server or connection to `endpoint`. */

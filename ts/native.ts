@@ -121,6 +121,8 @@ export interface NativeHub {
   /** Null if it cannot be known. */
   progress(client: number): NativeProgress | null;
   write(connection: number, text: string): number;
+  /** As `write`, of the text that the first `length` bytes are, in UTF-8. */
+  writeBytes(connection: number, bytes: Uint8Array, length: number): number;
   /** As `write`, of messages that a `ValueBuffer` holds. */
   writeValues(connection: number, ...values: NativeValues): number;
 }

@@ -11,6 +11,7 @@ import { limits } from './limits.js';
 import type { NativeServerOptions, NativeServerStats } from './native.js';
 import { callable, DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
 import { Outbox } from './outbox.js';
+import { writeText } from './text-writer.js';
 import { isThenable } from './thenable.js';
 import type { DeadlineOptions, IPCMessage } from './types.js';
 
@@ -380,7 +381,7 @@ class Run implements Endpoint {
 
   onAccepted(id: number, uid: number, pid: number): void {
     const outbox = new Outbox({
-      text: (frames) => nativeHub().write(id, frames),
+      text: (frames) => writeText(nativeHub(), id, frames),
       values: (...values) => nativeHub().writeValues(id, ...values),
     });
     const connection = { id, uid, pid, outbox, settled: 0, acks: undefined };

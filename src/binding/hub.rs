@@ -16,7 +16,7 @@ use crate::frame::{HEADER_PLACE, MARK};
 use crate::reactor::Key;
 use crate::socket::{ClientOptions, ServerOptions};
 use crate::validate::Dialect;
-use crate::values::{self, Around};
+use crate::values::{self, Around, Malformed};
 
 /// Options of `NativeHub.listen`; missing ones take the defaults of the core.
 #[napi(object)]
@@ -304,6 +304,21 @@ impl NativeHub {
     #[napi(catch_unwind)]
     pub fn write(&mut self, env: Env, connection: f64, text: JsString<'_>) -> errors::Result<f64> {
         read_utf8(env.raw(), text.raw(), &mut self.scratch)?;
+        self.write_scratch(connection)
+    }
+
+    /// As `write`, of the text that the first `length` of `bytes` are, in UTF-8.
+    #[napi(catch_unwind)]
+    pub fn write_bytes(
+        &mut self,
+        connection: f64,
+        bytes: &[u8],
+        length: u32,
+    ) -> errors::Result<f64> {
+        let text = bytes.get(..length as usize);
+        self.scratch.clear();
+        self.scratch
+            .extend_from_slice(text.ok_or_else(|| malformed(Malformed))?);
         self.write_scratch(connection)
     }
 
