@@ -1,10 +1,12 @@
 // Messages as FlowTrace's services send them, made before anything is measured: trades, footprint
-// candles of any length, notes in several scripts, order books, rows of a table, and maps by price. No
-// two of a pool are alike.
+// candles of any length, notes in several scripts, order books, rows of a table, events, lists of states, and
+// maps by price. No two of a pool are alike.
 import { CandleSource, random } from '../../examples/demo/candles.mjs';
 
 const SYMBOLS = ['BTCUSDT', 'ETHUSDT', 'SOLUSDT', 'XRPUSDT', '1000PEPEUSDT'];
 const WORDS = ['Lücke', 'обновление', '価格', 'gap', 'retry', 'naïve', '"quoted"', 'a\\b', '📈'];
+const EVENTS = ['order.created', 'order.filled', 'book.resynchronised', 'gap.detected'];
+const STATES = ['new', 'open', 'partial', 'filled', 'cancelled', 'rejected', 'expired'];
 const START_MS = 1_700_000_000_000;
 /** Shorter messages are trades; a candle does not get that short. */
 const CANDLE_BYTES_MIN = 900;
@@ -58,6 +60,10 @@ function trade(index, bytes, rng) {
   return message;
 }
 
+function pick(items, rng) {
+  return items[Math.floor(rng() * items.length)];
+}
+
 /** The items of messages that are lists, by the shape of the message. */
 const LISTS = {
   text(index, rng) {
@@ -79,6 +85,23 @@ const LISTS = {
       paid: rng() < 0.5,
       note: null,
     };
+  },
+  /** Ids, times and texts from small sets. */
+  event(index, rng) {
+    const hex = (count) =>
+      Math.floor(rng() * 16 ** count)
+        .toString(16)
+        .padStart(count, '0');
+    return {
+      id: `${hex(8)}-${hex(4)}-${hex(4)}-${hex(4)}-${hex(6)}${hex(6)}`,
+      at: new Date(START_MS + index * 1_000 + Math.floor(rng() * 1e9)).toISOString(),
+      name: pick(EVENTS, rng),
+      state: pick(STATES, rng),
+      ms: Math.floor(rng() * 5_000),
+    };
+  },
+  state(_index, rng) {
+    return pick(STATES, rng);
   },
   /** Keys are data. */
   map(_index, rng) {

@@ -33,15 +33,18 @@ export const scenario = {
       };
     });
     const count = quick ? 12_000 : 30_000;
-    // Pairs of short strings; in several scripts; of many strings and few numbers; with keys that are data.
+    // Pairs of short strings; in several scripts; of many strings and few numbers; of ids, times and texts that
+    // come again; of such texts alone; with keys that are data.
     const shapes = [
       ['2 KB, order books', 'book', count],
       ['2 KB, several scripts', 'text', count],
       ['2 KB, rows', 'rows', count],
+      ['2 KB, events', 'event', count],
+      ['2 KB, states', 'state', count],
       // V8 takes a tenth of a millisecond to read one of these.
       ['2 KB, maps', 'map', count / 8],
     ];
-    const others = shapes.slice(0, quick ? 1 : 4).map(([label, shape, count]) => ({
+    const others = shapes.slice(0, quick ? 1 : shapes.length).map(([label, shape, count]) => ({
       label,
       params: { bytes: 2_000, count, shape },
       subjects: ['ours', 'plain', { name: 'json', params: { count: count / 4 } }],
