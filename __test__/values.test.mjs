@@ -526,13 +526,31 @@ test('after a few messages that are better left to JSON.stringify the next ones 
   const { chooseNotes, observe } = load(path);
   const texts = () => {
     assert.equal(chooseNotes(), true);
-    observe({ texts: 100, slowTexts: 100, doubles: 0 });
+    observe({ texts: 100, slowTexts: 100, integers: 100, doubles: 0 });
   };
   const numbers = () => {
     assert.equal(chooseNotes(), true);
-    observe({ texts: 0, slowTexts: 0, doubles: 100 });
+    observe({ texts: 0, slowTexts: 0, integers: 0, doubles: 100 });
   };
-  for (const one of [texts, texts, texts, numbers, texts, texts, texts, texts]) one();
+  const integers = () => {
+    assert.equal(chooseNotes(), true);
+    observe({ texts: 4, slowTexts: 4, integers: 300, doubles: 0 });
+  };
+  for (const one of [
+    texts,
+    texts,
+    texts,
+    numbers,
+    texts,
+    texts,
+    texts,
+    integers,
+    texts,
+    texts,
+    texts,
+    texts,
+  ])
+    one();
   for (let round = 0; round < 2; round++) {
     for (let left = 31; left > 0; left--) assert.equal(chooseNotes(), false);
     texts();

@@ -62,7 +62,8 @@ export interface Layout {
   readonly fixedBytes: number;
   /** How long they are in a JSON text, about. */
   readonly jsonLength: number;
-  /** How many of them are numbers with a fraction. */
+  /** How many of them are whole numbers, and numbers with a fraction. */
+  readonly integers: number;
   readonly doubles: number;
   readonly keys: readonly string[];
   /** Notes the values of an object, those of fixed length from `begin` on. */
@@ -300,6 +301,7 @@ return true}`;
       balance: BALANCE_MAX,
       fixedBytes,
       jsonLength,
+      integers: kinds.filter((kind) => kind === Kind.Integer).length,
       doubles: kinds.filter((kind) => kind === Kind.Double).length,
       write: make(keys, valuesOf, writer.write, writer.view),
     };

@@ -100,10 +100,11 @@ let valueLength = 0;
 let depth = 0;
 /** At which key the value is that is written, as the shape that ends with it; 0 is the message. */
 let place = 0;
-/** Strings, keys among them, and numbers with a fraction that were noted of this message. */
+/** Strings, keys among them, and numbers that were noted of this message. */
 let textCount = 0;
+let integerCount = 0;
 let doubleCount = 0;
-/** Those of them that were noted in UTF-16, and keys of objects that no shape has. */
+/** Those of the strings that were noted in UTF-16, and keys of objects that no shape has. */
 let slowTextCount = 0;
 /** UTF-16 units of these strings. */
 let textLength = 0;
@@ -187,7 +188,12 @@ export class ValueBuffer {
       else writeValue(message);
       isWhole = missingId === undefined && jsonBytesAtMost(at - begin, keyBytes) <= jsonBytesMax;
       hadLetters = textLength > LETTERS_MIN + LETTERS_PER_TEXT * textCount;
-      observe({ texts: textCount, slowTexts: slowTextCount, doubles: doubleCount });
+      observe({
+        texts: textCount,
+        slowTexts: slowTextCount,
+        integers: integerCount,
+        doubles: doubleCount,
+      });
     } catch {
       // Be it a getter that throws or too little memory: it happens to JSON.stringify again.
     }
@@ -294,6 +300,7 @@ export class ValueBuffer {
     depth = 0;
     place = 0;
     textCount = 0;
+    integerCount = 0;
     doubleCount = 0;
     slowTextCount = 0;
     textLength = 0;
@@ -395,6 +402,7 @@ function writeValue(value: unknown): void {
       bytes[at] = Token.Integer;
       view.setInt32(at + 1, integer, true);
       at += 5;
+      integerCount++;
       valueLength += 8;
     } else {
       bytes[at] = Token.Double;
@@ -627,6 +635,7 @@ function writeByLayout(object: object, layout: Layout): boolean {
   suited(own, layout);
   keyBytes += keyBytesOf[layout.shape] as number;
   valueLength += layout.jsonLength;
+  integerCount += layout.integers;
   doubleCount += layout.doubles;
   const number = numberOf(layout.id);
   bytes[begin] = Token.Object;
