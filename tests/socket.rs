@@ -574,3 +574,34 @@ fn a_lost_connection_is_made_again() {
     rig.hub.drop_client(client);
     assert!(rig.hub.client_stats(client).is_none());
 }
+
+#[test]
+fn words_are_forgotten_when_there_are_too_many_and_nothing_refers_to_them() {
+    let mut rig = Rig::new();
+    let server = rig.server(|_| {});
+    let mut streams = [(); 2].map(|()| UnixStream::connect(rig.path()).unwrap());
+    let usual = "\"buy\",".repeat(62);
+    for first in (0..6_000).step_by(50) {
+        let sent: Vec<_> = (first..first + 50)
+            .map(|number| format!("[{usual}\"word {number} of many\",\"word {number} of many\"]"))
+            .collect();
+        let bodies: Vec<_> = sent.iter().map(String::as_str).collect();
+        for stream in &mut streams {
+            stream.write_all(&wire(&bodies)).unwrap();
+        }
+        let mut received = 0;
+        while received < 2 * sent.len() {
+            rig.until("frames", |rig| {
+                rig.hub.server_stats(server).unwrap().in_flight > 0
+            });
+            // Only now, when all definitions of this wake-up are known.
+            let events = std::mem::take(&mut rig.events);
+            for (peer, body) in rig.bodies(&events) {
+                assert!(sent.contains(&body), "{body}");
+                rig.hub.settle(server, peer, 1);
+                received += 1;
+            }
+        }
+    }
+    assert_eq!(rig.forgotten(), 1);
+}

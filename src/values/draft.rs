@@ -101,3 +101,19 @@ impl Draft {
         notes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_for_long_texts_is_not_kept() {
+        let mut draft = Draft::default();
+        for (length, is_kept) in [(1, true), (TEXTS_KEPT_MAX + 1, false)] {
+            draft.prepare();
+            draft.list("x".repeat(length).as_bytes());
+            draft.finish();
+            assert_eq!(draft.texts.capacity() > 0, is_kept);
+        }
+    }
+}

@@ -349,7 +349,14 @@ mod tests {
     #[test]
     fn what_is_not_json_is_left_out_wherever_it_stands() {
         let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
-        let good = ["1", " [ 1.5 ] ", "{\"__proto__\":1}", "\"\\u00e9\"", &deep];
+        let good = [
+            "1",
+            "\"1 größe\"",
+            " [ 1.5 ] ",
+            "{\"__proto__\":1}",
+            "\"\\u00e9\"",
+            &deep,
+        ];
         let bad = [
             "",
             " ",
@@ -366,6 +373,7 @@ mod tests {
             "{\"a\"}",
             "{'a':1}",
             "1 2",
+            "[\"2 größen\"",
         ];
         for good in good {
             for bad in bad {

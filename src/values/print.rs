@@ -85,7 +85,11 @@ fn print_each(
         }
         ended(printer.text.len());
     }
-    Ok(())
+    // Each was the next one once, so that none of what was given up is among them.
+    match printer.listed.0 {
+        [] | [b']'] => Ok(()),
+        _ => Err(Malformed),
+    }
 }
 
 const APART: u8 = Token::Apart as u8;

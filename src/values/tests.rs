@@ -462,15 +462,15 @@ fn an_object_of_indices_is_noted_as_it_stands() {
 fn texts_that_are_listed_stand_behind_the_notes() {
     let mut draft = Draft::default();
     let mut scanner = Scanner::default();
-    let texts = ["größe", "more than 12 letters", "a\\n", ""];
-    for text in texts {
+    for text in ["größe!", "more than 12 letters!", "a\\n", ""] {
+        // What is left to `JSON.parse` has none, nor has what is malformed.
+        scanner.message("[\"höhe!\",{\"__proto__\":1}]".as_bytes(), &mut draft);
+        scanner.message(format!("[\"{text}\",0.5").as_bytes(), &mut draft);
         scanner.message(format!("[\"{text}\",0.5]").as_bytes(), &mut draft);
     }
-    // What is left to `JSON.parse` has none, nor has what is malformed.
-    scanner.message("[\"größe\",{\"__proto__\":1}]".as_bytes(), &mut draft);
     let length = draft.length();
     let notes = draft.finish();
-    let listed = "[\"größe\",\"more than 12 letters\",\"a\\n\"]";
+    let listed = "[\"größe!\",\"more than 12 letters!\",\"a\\n\"]";
     assert!(notes.ends_with(listed.as_bytes()));
     assert_eq!(notes.len(), length + 1);
     let messages = notes.len() - PREFIX_BYTES - listed.len();
@@ -482,6 +482,26 @@ fn texts_that_are_listed_stand_behind_the_notes() {
     scanner.message(b"[\"short\",0.5]", &mut draft);
     let notes = draft.finish();
     assert_eq!(notes.len(), PREFIX_BYTES + 1 + 5 + 2 + 5 + 9);
+}
+
+#[test]
+fn texts_of_what_is_read_anew_are_listed_once() {
+    let object = |number, value: &str| format!("{{\"t\":\"{number} größer\",\"v\":{value}}}");
+    let mut texts: Vec<_> = (0..20).map(|number| object(number, "1")).collect();
+    for value in ["null", "[\"7 größer\"]", "1,\"w\":2"] {
+        texts.push(format!("[{},{},0.5]", object(30, value), object(40, "1")));
+    }
+    // One that is noted as JSON, because it has many keys.
+    let keys = further_keys(101);
+    let rest = "x".repeat(20_000);
+    texts.push(format!(
+        "[\"{rest}\",{{\"t\":\"50 größer\",{keys}}},{}]",
+        object(60, "1")
+    ));
+    let printed = print_in_turn(&mut Scanner::default(), &texts);
+    for ((printed, _), json) in printed.iter().zip(&texts) {
+        assert_eq!(printed, json);
+    }
 }
 
 /// Whoever visits a value again because of a key visits nested ones again at every level.

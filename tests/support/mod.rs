@@ -97,6 +97,12 @@ impl Rig {
         found.unwrap()
     }
 
+    /// How often words were forgotten; see `values`.
+    pub fn forgotten(&self) -> usize {
+        let is_mark = |bytes: &&[u8]| *bytes == [0xfe, 0xff];
+        self.shapes.windows(2).filter(is_mark).count()
+    }
+
     fn learn_shapes(&mut self) {
         let shapes = &mut self.shapes;
         self.events.retain(|event| match event {
