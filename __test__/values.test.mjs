@@ -470,6 +470,36 @@ test('a package that is not the next one is refused, and all shapes and words ar
   assert.equal(asked, 1);
 });
 
+test('a buffer that could not be opened is opened the next time', (t) => {
+  const ofNumber = (number) =>
+    new Uint8Array(
+      [...new Array(8).fill(0), Token.Texts, 6, 0, 0, 0, 0, 0, 0, 0].concat([
+        Token.Message,
+        Token.Integer,
+        number,
+        0,
+        0,
+        0,
+      ]),
+    ).buffer;
+  const [first, second] = [ofNumber(1), ofNumber(2)];
+  assert.equal(readPackage(new ShapeTable(), first), 1);
+  // As for want of stack, in the middle.
+  const Original = globalThis.DataView;
+  t.after(() => {
+    globalThis.DataView = Original;
+  });
+  globalThis.DataView = class {
+    constructor() {
+      throw new RangeError('as for want of stack');
+    }
+  };
+  assert.throws(() => readPackage(new ShapeTable(), second), RangeError);
+  globalThis.DataView = Original;
+  assert.equal(readPackage(new ShapeTable(), second), 2);
+  assert.equal(readPackage(new ShapeTable(), first), 1);
+});
+
 test('a message that is too long with its letters is left to JSON.stringify', () => {
   const message = { id: 'x'.repeat(5_000) };
   prepareLetters();

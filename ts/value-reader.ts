@@ -136,9 +136,12 @@ let sheetEnd = 0;
 
 function open(source: ArrayBuffer, begin: number, end: number): void {
   if (source !== buffer) {
+    // Both at once: for want of stack, there may be an error in the middle.
+    const nextBytes = Buffer.from(source);
+    const nextView = new DataView(source);
+    bytes = nextBytes;
+    view = nextView;
     buffer = source;
-    bytes = Buffer.from(source);
-    view = new DataView(source);
   }
   at = begin;
   notesEnd = end;
