@@ -454,6 +454,14 @@ test('a package that is not the next one is refused, and all shapes and words ar
   assert.equal(readPackage(table, packed(0x2_0001, [], ofWord(0))), 'x');
   const ofListed = [Token.Message, Token.Text, 0xfe];
   assert.equal(readPackage(table, packed(0x2_0001, [], ofListed, '["größe"]')), 'größe');
+  const long = Buffer.from('größe'.repeat(50));
+  for (const [follows, encoding] of [
+    [0xfd, 'latin1'],
+    [0xfc, 'utf8'],
+  ]) {
+    const ofLong = [Token.Message, Token.Text, follows, ...u32(long.length), ...long];
+    assert.equal(readPackage(table, packed(0x2_0001, [], ofLong)), long.toString(encoding));
+  }
   const anew = [...forgotten, ...word('z')];
   assert.equal(readPackage(table, packed(0x2_0001, anew, ofWord(0))), 'z');
   assert.deepEqual(readPackage(table, packed(0x1_0001, [], object(0))), { a: 7 });

@@ -16,9 +16,11 @@ const COMPILED_MAX = 1024;
 /** So many bytes at a time become a string, which short texts are cut out of. */
 const SHEET_BYTES = 4 * 1024;
 
-/** In the place of the length of a text: the number of a word follows, or the text is listed. */
+/** In the place of the length of a text: what follows instead, or nothing if it is listed. */
 const WORD_FOLLOWS = 0xff;
 const IS_LISTED = 0xfe;
+const ASCII_FOLLOWS = 0xfd;
+const LONG_FOLLOWS = 0xfc;
 
 /** In the place of a number of keys: a word follows, and they are numbered from 0 again. */
 const WORD = 0xffff;
@@ -298,13 +300,19 @@ function readArray(count: number): unknown[] {
 
 function readText(): string {
   const length = bytes[at++] as number;
-  if (length < IS_LISTED) {
+  if (length < LONG_FOLLOWS) {
     const begin = at;
     at += length;
     return cut(begin, at);
   }
   if (length === WORD_FOLLOWS) return words[readCount16()] as string;
-  return listed[nextListed++] as string;
+  if (length === IS_LISTED) return listed[nextListed++] as string;
+  const longLength = readCount();
+  const begin = at;
+  at += longLength;
+  return length === ASCII_FOLLOWS
+    ? latin1Slice.call(bytes, begin, at)
+    : bytes.toString('utf8', begin, at);
 }
 
 /** A text that will come again, as `JSON.parse` has it: V8 compares such a short one by its address. */

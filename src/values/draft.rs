@@ -2,9 +2,6 @@
 
 use super::Token;
 
-/// More room for texts than this is not kept for the next notes, in bytes.
-const TEXTS_KEPT_MAX: usize = 256 * 1024;
-
 /// Length of what stands in front of the messages: [`Token::Texts`] and two numbers.
 pub(super) const PREFIX_BYTES: usize = 9;
 
@@ -87,33 +84,15 @@ impl Draft {
     pub fn finish(&mut self) -> Vec<u8> {
         let mut notes = std::mem::take(&mut self.notes);
         let begin = std::mem::take(&mut self.begin);
-        if !self.texts.is_empty() {
-            self.texts.push(b']');
+        let mut texts = std::mem::take(&mut self.texts);
+        if !texts.is_empty() {
+            texts.push(b']');
         }
         // Neither frames nor packages are longer: see `limits::TEXT_BYTES_MAX` and `DEQUEUE_BYTES_MAX`.
-        let lengths = [notes.len() - begin - PREFIX_BYTES, self.texts.len()];
+        let lengths = [notes.len() - begin - PREFIX_BYTES, texts.len()];
         let lengths = lengths.map(|length| (length as u32).to_le_bytes());
         notes[begin + 1..begin + PREFIX_BYTES].copy_from_slice(lengths.as_flattened());
-        notes.append(&mut self.texts);
-        if self.texts.capacity() > TEXTS_KEPT_MAX {
-            self.texts = Vec::new();
-        }
+        notes.append(&mut texts);
         notes
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn room_for_long_texts_is_not_kept() {
-        let mut draft = Draft::default();
-        for (length, is_kept) in [(1, true), (TEXTS_KEPT_MAX + 1, false)] {
-            draft.prepare();
-            draft.list("x".repeat(length).as_bytes());
-            draft.finish();
-            assert_eq!(draft.texts.capacity() > 0, is_kept);
-        }
     }
 }

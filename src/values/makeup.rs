@@ -14,8 +14,6 @@ const PLAIN_MAX: usize = 64;
 pub(super) struct Makeup {
     short_strings: usize,
     long_strings: usize,
-    /// Strings that were known.
-    pub words: usize,
     /// Whole numbers, `true`, `false` and `null` that are not of their kind in a layout.
     pub plain: usize,
     pub doubles: usize,
@@ -34,8 +32,7 @@ impl Makeup {
     /// of an object is known. A longer string that is no word V8 makes in either case, so that to look at it
     /// before is in vain. Of a text of `json_bytes` most must have become notes.
     pub fn suits_notes(&self, json_bytes: usize) -> bool {
-        let quick =
-            self.short_strings + self.words + self.doubles + self.further_keys + self.expected_keys;
+        let quick = self.short_strings + self.doubles + self.further_keys + self.expected_keys;
         self.long_strings <= LONG_STRINGS_MAX + quick
             && self.plain <= PLAIN_MAX + 4 * quick
             && 2 * self.json_bytes <= json_bytes
@@ -48,11 +45,16 @@ impl Makeup {
         self.long_strings += usize::from(!is_short);
     }
 
+    /// Adds a string of so many letters that was known: `JSON.parse` takes longer for it, but only for a short one
+    /// so much that others that it is quicker with are made up for.
+    pub fn add_word(&mut self, letters: usize) {
+        self.short_strings += usize::from(letters <= SHORT_LETTERS_MAX);
+    }
+
     /// Adds what another message consists of.
     pub fn add(&mut self, other: Makeup) {
         self.short_strings += other.short_strings;
         self.long_strings += other.long_strings;
-        self.words += other.words;
         self.plain += other.plain;
         self.doubles += other.doubles;
         self.further_keys += other.further_keys;

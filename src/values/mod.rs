@@ -26,9 +26,12 @@
 //!             Extended u16 value* u32 (key value)*
 //!                                       an object with further keys behind those of its shape, whose
 //!                                       kinds are all Any
-//! text        u8 bytes                  at most 253 of them: ASCII that needs no escape
+//! text        u8 bytes                  at most 251 of them: ASCII that needs no escape
+//!             0xfc u32 bytes            a long one that needs no escape
+//!             0xfd u32 bytes            the same in ASCII
 //!             0xfe                      any string: the next one of those that are listed
 //!             0xff u16                  the number of a word
+//!                                       Only the core uses the last four
 //! key         any of the strings
 //!
 //! definitions (shape | word | NoWords)*
@@ -158,10 +161,16 @@ impl Kind {
 }
 
 /// In the place of the length of a text: the number of a word follows.
-const WORD_FOLLOWS: u8 = u8::MAX;
+const WORD_FOLLOWS: u8 = 0xff;
 
 /// In the same place: the text is listed.
-const IS_LISTED: u8 = u8::MAX - 1;
+const IS_LISTED: u8 = 0xfe;
+
+/// In the same place: the length in four bytes, and a text in ASCII.
+const ASCII_FOLLOWS: u8 = 0xfd;
+
+/// In the same place: the length in four bytes, and a text.
+const LONG_FOLLOWS: u8 = 0xfc;
 
 /// Makes notes of JSON texts. It knows the shapes and words that it has seen, and so does the reader of the
 /// notes, who has to get every definition that [`Scanner::take_definitions`] returns.

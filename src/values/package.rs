@@ -36,8 +36,8 @@ const HEAD_BYTES: usize = 8;
 /// ```
 ///
 /// What takes a text apart also finds out whether it is JSON, so that each is read once. Beside the notes
-/// stands the same as a JSON text, for `JSON.parse` if that is quicker. A package that is dropped leaves
-/// nothing behind, nor does an empty one.
+/// stands the same as a JSON text, for `JSON.parse` if that is quicker; after a few such packages the next
+/// ones have nothing else. A package that is dropped leaves nothing behind, nor does an empty one.
 #[derive(Debug)]
 pub struct Package<'s> {
     scanner: &'s mut Scanner,
@@ -46,6 +46,8 @@ pub struct Package<'s> {
     /// Where the message is.
     begin: Progress,
     count: u32,
+    /// Whether it is to be taken apart, if that is possible.
+    is_seen: bool,
     /// Of all notes. `None`: something was not plainly taken apart, and there are none.
     makeup: Option<Makeup>,
     /// The numbers of the shapes of one value's objects, the outer ones first.
@@ -59,18 +61,20 @@ impl<'s> Package<'s> {
             *scanner = Scanner::default();
         }
         scanner.make_room();
+        let is_seen = !scanner.habit.passes_next();
         let mut draft = Draft::behind(&[0; HEAD_BYTES]);
         let begin = draft.progress();
         draft
             .notes
             .extend_from_slice(&[Token::Message as u8, Token::Array as u8, 0, 0, 0, 0]);
         Package {
-            scanner,
             json: vec![b'['],
             draft,
             begin,
             count: 0,
-            makeup: Some(Makeup::default()),
+            makeup: is_seen.then(Makeup::default),
+            is_seen,
+            scanner,
             shapes: Vec::new(),
         }
     }
@@ -132,11 +136,16 @@ impl<'s> Package<'s> {
             mut draft,
             begin,
             count,
+            is_seen,
             makeup,
             ..
         } = self;
         json.push(b']');
-        if makeup.is_some_and(|makeup| makeup.suits_notes(json.len())) {
+        let is_suited = makeup.is_some_and(|makeup| makeup.suits_notes(json.len()));
+        if is_seen && count > 0 {
+            scanner.habit.saw(is_suited);
+        }
+        if is_suited {
             // Behind two tokens.
             let place = begin.notes + 2;
             draft.notes[place..place + 4].copy_from_slice(&count.to_le_bytes());
@@ -265,6 +274,7 @@ impl PackageReader {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Habit;
     use super::*;
 
     fn value<'a>(id: &'a str, payload: &'a str, number: f64) -> [(&'a str, Part<'a>); 3] {
@@ -406,6 +416,34 @@ mod tests {
             let read = PackageReader::default().read(&package);
             assert_eq!(read, (expected(&payloads), is_noted));
         }
+    }
+
+    #[test]
+    fn after_a_few_packages_that_are_json_the_next_ones_are() {
+        let long = format!(
+            "[{}]",
+            vec!["\"a text that is too long for a word\""; 40].join(",")
+        );
+        let mut scanner = Scanner::default();
+        let mut reader = PackageReader::default();
+        let mut is_noted = |payload: &str| {
+            // Empty ones do not count.
+            package(&mut scanner, &["{"]);
+            let (package, taken) = package(&mut scanner, &["{", payload]);
+            assert_eq!(taken, [false, true]);
+            let (json, is_noted) = reader.read(&package);
+            assert_eq!(json, expected(&[payload]));
+            is_noted
+        };
+        assert!(is_noted("1.5"));
+        for _ in 0..Habit::UNSUITED {
+            assert!(!is_noted(&long));
+        }
+        // An empty one takes its turn too.
+        for _ in 0..Habit::UNSEEN / 2 {
+            assert!(!is_noted("1.5"));
+        }
+        assert!(is_noted("1.5"));
     }
 
     #[test]

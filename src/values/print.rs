@@ -6,7 +6,7 @@ use super::notes::{Malformed, Notes};
 use super::number::NumberPrinter;
 use super::text::{plain_prefix, print_units, string_length};
 use super::words::{NO_WORDS, WORD};
-use super::{IS_LISTED, Kind, Token, WORD_FOLLOWS};
+use super::{ASCII_FOLLOWS, IS_LISTED, Kind, LONG_FOLLOWS, Token, WORD_FOLLOWS};
 
 /// What stands around the JSON texts of messages.
 #[derive(Debug, Clone, Copy, Default)]
@@ -394,6 +394,7 @@ impl<'a> Printer<'a, '_> {
         Ok(())
     }
 
+    /// Prints a text as JavaScript notes it, or as the core does: this one is what tests compare with.
     fn text(&mut self) -> Result<(), Malformed> {
         match self.notes.0.first() {
             Some(&WORD_FOLLOWS) => {
@@ -409,6 +410,11 @@ impl<'a> Printer<'a, '_> {
                 let length = string_length(self.listed.0).ok_or(Malformed)?;
                 self.text.push(b'"');
                 self.text.extend_from_slice(self.listed.take(length)?);
+            }
+            Some(&(ASCII_FOLLOWS | LONG_FOLLOWS)) => {
+                self.notes.byte()?;
+                let text = Bytes::of(self.notes.long()?);
+                self.plain(text);
             }
             _ => {
                 let text = Bytes::short(&mut self.notes)?;

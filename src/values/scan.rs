@@ -6,7 +6,7 @@ use super::package::Part;
 use super::shapes::{ROOT, ShapeTree};
 use super::text::{plain_prefix, string_length};
 use super::words::Words;
-use super::{IS_LISTED, Kind, Token, WORD_FOLLOWS};
+use super::{ASCII_FOLLOWS, IS_LISTED, Kind, LONG_FOLLOWS, Token, WORD_FOLLOWS};
 
 mod objects;
 
@@ -18,6 +18,9 @@ pub(super) const JSON_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A text of more letters, or of others than ASCII, is listed: JavaScript makes a shorter one by itself.
 const SHORT_BYTES_MAX: usize = 12;
+
+/// A longer text that needs no escapes is not listed: to copy it once more takes longer than a call for it.
+const LISTED_BYTES_MAX: usize = 100;
 
 /// 10^0 to 10^22, all the powers that a double holds exactly.
 const POWERS: [f64; 23] = [
@@ -282,7 +285,7 @@ impl<'a, 'n> Scan<'a, 'n> {
     /// Notes the text of `length` bytes at the front of `json`, which needs no escapes.
     fn plain(&mut self, json: &[u8], length: usize, is_ascii: bool) {
         if let Some(number) = self.words.number(json, length) {
-            self.makeup.words += 1;
+            self.makeup.add_word(length);
             let [low, high] = number.to_le_bytes();
             let word = [WORD_FOLLOWS, low, high];
             self.draft.notes.extend_from_slice(&word);
@@ -297,8 +300,19 @@ impl<'a, 'n> Scan<'a, 'n> {
         if is_ascii && text.len() <= SHORT_BYTES_MAX {
             self.draft.notes.push(text.len() as u8);
             self.draft.notes.extend_from_slice(text);
-        } else {
+        } else if text.len() <= LISTED_BYTES_MAX {
             self.list(text);
+        } else {
+            let token = if is_ascii {
+                ASCII_FOLLOWS
+            } else {
+                LONG_FOLLOWS
+            };
+            self.draft.notes.push(token);
+            // Nothing is as long as that: see `JSON_BYTES_MAX`.
+            let length = (text.len() as u32).to_le_bytes();
+            self.draft.notes.extend_from_slice(&length);
+            self.draft.notes.extend_from_slice(text);
         }
     }
 

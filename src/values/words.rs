@@ -3,14 +3,17 @@
 /// A longer text is none, in bytes.
 const WORD_BYTES_MAX: usize = 24;
 
-/// Sets of places for words, a power of two.
-const SETS: usize = 512;
+/// Sets of places for words, a power of two: as many places as there are words.
+const SETS: usize = WORDS_MAX as usize / PLACES;
 
 /// The upper bits of a product depend on all of its factors.
 const SET_SHIFT: u32 = u64::BITS - SETS.ilog2();
 
 /// So many words are known to the reader at the same time, in use or not.
 pub(super) const WORDS_MAX: u16 = 4096;
+
+/// Places of a set.
+const PLACES: usize = 2;
 
 /// So many texts are looked at for each new word: to make one known costs as much as fifty texts that are none.
 const TEXTS_PER_WORD: u32 = 64;
@@ -33,6 +36,8 @@ type Text = [u64; WORD_BYTES_MAX / 8];
 pub(super) struct Words {
     /// Empty until there is a text.
     sets: Vec<Set>,
+    /// By set, of the text that was none of its words when it came last.
+    missed: Vec<u32>,
     /// How many have a number.
     count: u16,
     /// How many had one when the definitions were asked for last.
@@ -42,13 +47,10 @@ pub(super) struct Words {
     definitions: Vec<u8>,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Set {
-    /// The newer one first.
-    words: [Word; 2],
-    /// Of the text that was none of them when it came last.
-    missed: u32,
-}
+/// The newer word first. One line of the processor's cache.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
+struct Set([Word; PLACES]);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Word {
@@ -60,6 +62,7 @@ impl Words {
     pub fn new() -> Self {
         Words {
             sets: Vec::new(),
+            missed: Vec::new(),
             count: 0,
             defined: 0,
             credit: WORDS_AT_ONCE * TEXTS_PER_WORD,
@@ -80,15 +83,17 @@ impl Words {
         self.credit = (self.credit + 1).min(WORDS_AT_ONCE * TEXTS_PER_WORD);
         if self.sets.is_empty() {
             self.sets.resize(SETS, Set::default());
+            self.missed.resize(SETS, 0);
         }
-        let set = &mut self.sets[(hash >> SET_SHIFT) as usize];
-        for word in set.words {
+        let index = (hash >> SET_SHIFT) as usize;
+        let Set(words) = &mut self.sets[index];
+        for word in &*words {
             if word.text == text {
                 return Some(word.number);
             }
         }
         let missed = hash as u32;
-        if std::mem::replace(&mut set.missed, missed) != missed {
+        if std::mem::replace(&mut self.missed[index], missed) != missed {
             return None;
         }
         if self.credit < TEXTS_PER_WORD || self.count == WORDS_MAX {
@@ -97,7 +102,7 @@ impl Words {
         self.credit -= TEXTS_PER_WORD;
         let number = self.count;
         self.count += 1;
-        set.words = [Word { text, number }, set.words[0]];
+        *words = [Word { text, number }, words[0]];
         self.definitions.extend_from_slice(&WORD.to_le_bytes());
         // With its quotes.
         self.definitions
@@ -115,7 +120,10 @@ impl Words {
     /// Has all words become known anew.
     pub fn forget(&mut self) {
         self.sets.fill(Set::default());
+        self.missed.fill(0);
         self.count = 0;
+        // Those that nobody has got define what nobody has heard of.
+        self.definitions.clear();
         self.definitions.extend_from_slice(&NO_WORDS.to_le_bytes());
     }
 
@@ -285,5 +293,11 @@ mod tests {
         assert_eq!(again("one more"), [None, Some(0), Some(0)]);
         let definitions = words.take_definitions();
         assert_eq!(definitions[..5], [0xfe, 0xff, 0xff, 0xff, 10]);
+        // Definitions that nobody takes do not pile up.
+        assert_eq!(number(&mut words, "another"), None);
+        for _ in 0..3 {
+            words.forget();
+        }
+        assert_eq!(words.take_definitions(), [0xfe, 0xff]);
     }
 }
