@@ -452,6 +452,8 @@ test('a package that is not the next one is refused, and all shapes and words ar
   const ofWord = (number) => [Token.Message, Token.Text, 0xff, number, 0];
   assert.equal(readPackage(table, packed(1, [...word('x'), ...word('y')], ofWord(1))), 'y');
   assert.equal(readPackage(table, packed(0x2_0001, [], ofWord(0))), 'x');
+  const ofWords = [Token.Message, Token.Words, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0];
+  assert.deepEqual(readPackage(table, packed(0x2_0001, [], ofWords)), ['y', 'x', 'y']);
   const ofListed = [Token.Message, Token.Text, 0xfe];
   assert.equal(readPackage(table, packed(0x2_0001, [], ofListed, '["größe"]')), 'größe');
   const long = Buffer.from('größe'.repeat(50));

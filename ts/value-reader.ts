@@ -87,7 +87,7 @@ export class ShapeTable {
       let fixedBytes = 0;
       const count = readCount16();
       if (count === WORD) {
-        this.words.push(readWord());
+        this.words.push(defineWord());
         continue;
       }
       if (count === NO_WORDS) {
@@ -250,6 +250,8 @@ function read(): unknown {
       return readExtended(shapes[readCount16()] as Shape);
     case Token.Array:
       return readArray(readCount());
+    case Token.Words:
+      return readWords(readCount());
     case Token.Null:
       return null;
     case Token.True:
@@ -305,7 +307,7 @@ function readText(): string {
     at += length;
     return cut(begin, at);
   }
-  if (length === WORD_FOLLOWS) return words[readCount16()] as string;
+  if (length === WORD_FOLLOWS) return readWord();
   if (length === IS_LISTED) return listed[nextListed++] as string;
   const longLength = readCount();
   const begin = at;
@@ -315,8 +317,19 @@ function readText(): string {
     : bytes.toString('utf8', begin, at);
 }
 
-/** A text that will come again, as `JSON.parse` has it: V8 compares such a short one by its address. */
 function readWord(): string {
+  return words[readCount16()] as string;
+}
+
+/** At least one. */
+function readWords(count: number): string[] {
+  const values = [readWord()];
+  for (let left = count - 1; left > 0; left--) values.push(readWord());
+  return values;
+}
+
+/** A text that will come again, as `JSON.parse` has it: V8 compares such a short one by its address. */
+function defineWord(): string {
   const length = bytes[at++] as number;
   const begin = at;
   at += length;

@@ -17,6 +17,7 @@ export enum Token {
   ApartUnits,
   Letters,
   Texts,
+  Words,
 }
 
 /** How the values of one key are noted in the objects of a shape; see there. */

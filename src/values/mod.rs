@@ -21,6 +21,7 @@
 //!             Letters u16               the next so many of the letters that are apart
 //!             Json u32 bytes            any value, as a JSON text
 //!             Array u32 value*
+//!             Words u32 u16*            an array of words, by their numbers. Only the core does that
 //!             Object u16 fixed* value*  the number of its shape, counted from 0; values whose kind has a
 //!                                       fixed length, and behind them the others, in the order of their keys
 //!             Extended u16 value* u32 (key value)*
@@ -96,10 +97,11 @@ enum Token {
     ApartUnits,
     Letters,
     Texts,
+    Words,
 }
 
 impl Token {
-    const ALL: [Token; 17] = [
+    const ALL: [Token; 18] = [
         Token::Null,
         Token::True,
         Token::False,
@@ -117,6 +119,7 @@ impl Token {
         Token::ApartUnits,
         Token::Letters,
         Token::Texts,
+        Token::Words,
     ];
 }
 

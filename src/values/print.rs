@@ -344,6 +344,7 @@ impl<'a> Printer<'a, '_> {
                 self.numbers.double(number, self.text);
             }
             Token::Json => self.text.extend_from_slice(self.notes.long()?),
+            Token::Words => self.words()?,
             Token::Array => {
                 self.text.push(b'[');
                 let left = self.notes.u32()?;
@@ -399,9 +400,7 @@ impl<'a> Printer<'a, '_> {
         match self.notes.0.first() {
             Some(&WORD_FOLLOWS) => {
                 self.notes.byte()?;
-                let number = usize::from(self.notes.u16()?);
-                let word = *self.shapes.words.get(number).ok_or(Malformed)?;
-                word.append_to(self.text);
+                self.word()?;
             }
             Some(&IS_LISTED) => {
                 self.notes.byte()?;
@@ -421,6 +420,25 @@ impl<'a> Printer<'a, '_> {
                 self.plain(text);
             }
         }
+        Ok(())
+    }
+
+    fn word(&mut self) -> Result<(), Malformed> {
+        let number = usize::from(self.notes.u16()?);
+        let word = *self.shapes.words.get(number).ok_or(Malformed)?;
+        word.append_to(self.text);
+        Ok(())
+    }
+
+    /// Prints an array of words.
+    fn words(&mut self) -> Result<(), Malformed> {
+        let mut before = b'[';
+        for _ in 0..self.notes.u32()? {
+            self.text.push(before);
+            self.word()?;
+            before = b',';
+        }
+        self.text.push(b']');
         Ok(())
     }
 

@@ -34,6 +34,14 @@ enum Number {
     Double(f64),
 }
 
+/// Length of the notes of a word.
+const WORD_BYTES: usize = 4;
+
+/// Whether these are the notes of a word.
+fn is_word(notes: &[u8]) -> bool {
+    notes.len() == WORD_BYTES && notes[..2] == [Token::Text as u8, WORD_FOLLOWS]
+}
+
 /// A value that is being noted, and the JSON text of it, or of the part of it, that is read.
 pub(super) struct Scan<'a, 'n> {
     json: &'a [u8],
@@ -236,15 +244,17 @@ impl<'a, 'n> Scan<'a, 'n> {
     fn array(&mut self) -> Option<()> {
         let count_place = self.begin_counted(Token::Array);
         let place = self.place;
-        let mut count = 0;
+        let (mut count, mut words) = (0, 0);
         if self.next()? == b']' {
             self.at += 1;
             return Some(());
         }
         loop {
             self.place = place;
+            let begin = self.draft.notes.len();
             self.value()?;
             count += 1;
+            words += u32::from(is_word(&self.draft.notes[begin..]));
             match self.next()? {
                 b',' => self.at += 1,
                 b']' => break,
@@ -253,7 +263,24 @@ impl<'a, 'n> Scan<'a, 'n> {
         }
         self.at += 1;
         self.set_count(count_place, count);
+        if words == count {
+            self.pack_words(count_place);
+        }
         Some(())
+    }
+
+    /// Makes the array with this count, of words alone, one of their numbers.
+    fn pack_words(&mut self, count_place: usize) {
+        let notes = &mut self.draft.notes;
+        notes[count_place - 1] = Token::Words as u8;
+        let first = count_place + 4;
+        let (mut from, mut to) = (first + 2, first);
+        while from < notes.len() {
+            notes.copy_within(from..from + 2, to);
+            from += WORD_BYTES;
+            to += 2;
+        }
+        notes.truncate(to);
     }
 
     fn string(&mut self) -> Option<Kind> {

@@ -222,6 +222,32 @@ fn texts_that_come_again_are_noted_by_their_number() {
 }
 
 #[test]
+fn an_array_of_words_is_noted_by_their_numbers_alone() {
+    let usual = "[\"buy\",\"sell\",\"größer\"]";
+    let mut texts = vec![usual.to_owned(); 20];
+    texts.extend(
+        [
+            "[\"buy\"]",
+            "[[\"buy\",\"sell\"],\"buy\"]",
+            "[\"buy\",[\"sell\"],{\"t\":[\"sell\",\"buy\"]},[]]",
+            "[\"buy\",\"of ten letters\"]",
+            "[\"buy\",null]",
+            "[\"buy\",\"\\u00ff\"]",
+            "[\"buy\",1]",
+            usual,
+        ]
+        .map(str::to_owned),
+    );
+    let printed = print_in_turn(&mut Scanner::default(), &texts);
+    for ((printed, _), json) in printed.iter().zip(&texts) {
+        assert_eq!(printed, json);
+    }
+    assert_eq!(printed[19].1, 1 + 5 + 3 * 2);
+    assert_eq!(printed[20].1, 1 + 5 + 2);
+    assert_eq!(printed[21].1, 1 + 5 + (5 + 2 * 2) + 4);
+}
+
+#[test]
 fn words_are_forgotten_when_there_is_to_be_room() {
     let (mut scanner, mut definitions) = (Scanner::default(), Vec::new());
     let mut forgotten = 0;

@@ -148,13 +148,26 @@ fn load(json: &[u8], length: usize) -> Text {
     }
     let (eights, _) = bytes.as_chunks();
     let mut text = [0; WORD_BYTES_MAX / 8];
-    for (index, (to, eight)) in text.iter_mut().zip(eights).enumerate() {
-        let count = length.saturating_sub(8 * index).min(8) as u32;
-        let mask = u64::MAX.checked_shr(64 - 8 * count).unwrap_or(0);
+    for ((to, eight), mask) in text.iter_mut().zip(eights).zip(&MASKS[length]) {
         *to = u64::from_le_bytes(*eight) & mask;
     }
     text
 }
+
+/// By length, the bits that a text has.
+static MASKS: [Text; WORD_BYTES_MAX + 1] = {
+    let mut masks = [[0; WORD_BYTES_MAX / 8]; WORD_BYTES_MAX + 1];
+    let mut length = 0;
+    while length <= WORD_BYTES_MAX {
+        let mut byte = 0;
+        while byte < length {
+            masks[length][byte / 8] |= 0xff << (8 * (byte % 8));
+            byte += 1;
+        }
+        length += 1;
+    }
+    masks
+};
 
 /// Nothing but speed depends on it, so that it need not be safe against those who look for collisions.
 fn hash([first, second, third]: Text) -> u64 {
