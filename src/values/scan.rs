@@ -330,12 +330,12 @@ impl<'a, 'n> Scan<'a, 'n> {
         } else if text.len() <= LISTED_BYTES_MAX {
             self.list(text);
         } else {
-            let token = if is_ascii {
+            let follows = if is_ascii {
                 ASCII_FOLLOWS
             } else {
                 LONG_FOLLOWS
             };
-            self.draft.notes.push(token);
+            self.draft.notes.push(follows);
             // Nothing is as long as that: see `JSON_BYTES_MAX`.
             let length = (text.len() as u32).to_le_bytes();
             self.draft.notes.extend_from_slice(&length);

@@ -15,7 +15,8 @@ pub(super) const WORDS_MAX: u16 = 4096;
 /// Places of a set.
 const PLACES: usize = 2;
 
-/// So many texts are looked at for each new word: to make one known costs as much as fifty texts that are none.
+/// So many texts are looked at for each new word: to make one known costs many times what it saves when it comes
+/// again.
 const TEXTS_PER_WORD: u32 = 64;
 
 /// So many words may become known without that, one after the other.
