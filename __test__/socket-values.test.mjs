@@ -336,11 +336,27 @@ test('nested objects with keys of their own take linear time, both ways', async 
   }
 });
 
-test('objects of ever new keys arrive, and those that come again are known again', async (t) => {
+/** Sends so many messages, 500 at a time, and sees to it that each arrives as it was made. */
+async function arriveInOrder(t, total, expected) {
   const path = folder(t);
   const { server } = await listen(t, { socketPath: path('ipc.sock') });
   let count = 0;
   const wrong = [];
+  server.setMessageHandler((message) => {
+    if (JSON.stringify(message) !== JSON.stringify(expected(count))) wrong.push(message);
+    count++;
+  });
+  const { client } = await connected(t, { socketPath: path('ipc.sock') });
+  for (let n = 0; n < total; ) {
+    const sends = [];
+    for (const end = n + 500; n < end; n++) sends.push(client.send(expected(n)));
+    await Promise.all(sends);
+  }
+  await until(() => count === total, 'all messages');
+  assert.deepEqual(wrong, []);
+}
+
+test('objects of ever new keys arrive, and those that come again are known again', async (t) => {
   const expected = (n) => ({
     id: n,
     price: n / 4,
@@ -349,49 +365,17 @@ test('objects of ever new keys arrive, and those that come again are known again
       many: Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`k${index}`, index])),
     }),
   });
-  server.setMessageHandler((message) => {
-    if (JSON.stringify(message) !== JSON.stringify(expected(count))) wrong.push(message);
-    count++;
-  });
-  const { client } = await connected(t, { socketPath: path('ipc.sock') });
-  const total = 25_000;
-  for (let n = 0; n < total; ) {
-    const sends = [];
-    for (const end = n + 500; n < end; n++) sends.push(client.send(expected(n)));
-    await Promise.all(sends);
-  }
-  await until(() => count === total, 'all messages');
-  assert.deepEqual(wrong, []);
+  await arriveInOrder(t, 25_000, expected);
 });
 
 test('a table of shapes that is full is begun anew in the middle of a connection', async (t) => {
-  const path = folder(t);
-  const { server } = await listen(t, { socketPath: path('ipc.sock') });
-  let count = 0;
-  let wrong = 0;
   const list = Array.from({ length: 20 }, () => ({ x: 0.5 }));
   // A key that comes again is learnt, once for every sixteen objects: the table holds 8,192.
   const expected = (n) => ({ list, inner: { y: n / 2 }, [`key ${n >> 1}`]: n });
-  server.setMessageHandler((message) => {
-    if (JSON.stringify(message) !== JSON.stringify(expected(count))) wrong++;
-    count++;
-  });
-  const { client } = await connected(t, { socketPath: path('ipc.sock') });
-  const total = 24_000;
-  for (let n = 0; n < total; ) {
-    const sends = [];
-    for (const end = n + 500; n < end; n++) sends.push(client.send(expected(n)));
-    await Promise.all(sends);
-  }
-  await until(() => count === total, 'all messages');
-  assert.equal(wrong, 0);
+  await arriveInOrder(t, 24_000, expected);
 });
 
 test('texts that come again arrive as they are, also when others take their places', async (t) => {
-  const path = folder(t);
-  const { server } = await listen(t, { socketPath: path('ipc.sock') });
-  let count = 0;
-  let wrong = 0;
   // Of those that come twice one in 64 texts may become known, and 4,096 fit.
   const usual = Array.from({ length: 30 }, () => ['buy', 'open', 'market.order.filled']).flat();
   const expected = (n) => ({
@@ -400,19 +384,7 @@ test('texts that come again arrive as they are, also when others take their plac
     usual,
     longer: n % 3 ? 'a text that is too long to be known' : 'y',
   });
-  server.setMessageHandler((message) => {
-    if (JSON.stringify(message) !== JSON.stringify(expected(count))) wrong++;
-    count++;
-  });
-  const { client } = await connected(t, { socketPath: path('ipc.sock') });
-  const total = 24_000;
-  for (let n = 0; n < total; ) {
-    const sends = [];
-    for (const end = n + 500; n < end; n++) sends.push(client.send(expected(n)));
-    await Promise.all(sends);
-  }
-  await until(() => count === total, 'all messages');
-  assert.equal(wrong, 0);
+  await arriveInOrder(t, 24_000, expected);
 });
 
 test('objects of few keys that are data arrive as JSON.parse would make them', async (t) => {
