@@ -35,7 +35,7 @@ import { Token } from './value-tokens.js';
 /** Nested deeper than this, a value is left to `JSON.stringify`; so are circles. */
 const DEPTH_MAX = 64;
 
-/** A longer text is copied as it is in V8, which looks at many letters at a time. No more than notes of a text have. */
+/** A longer text is copied as it is in V8, which looks at many letters at a time. 251 is the most that a note has. */
 const TEXT_LENGTH_MAX = 48;
 
 /** The same of a text that has to be noted as UTF-16. */

@@ -56,7 +56,7 @@ fn print_each(
         letters: Notes(&[]),
         listed: Notes(&[]),
         are_letters_units: false,
-        shapes: Shapes::of(shapes)?,
+        definitions: Definitions::of(shapes)?,
         text,
         outer: Vec::new(),
         numbers: NumberPrinter::new(),
@@ -96,7 +96,7 @@ const APART: u8 = Token::Apart as u8;
 const APART_UNITS: u8 = Token::ApartUnits as u8;
 
 /// Keys and words in the form in which they are printed.
-struct Shapes<'a> {
+struct Definitions<'a> {
     keys: Vec<(Kind, Bytes<'a>)>,
     ends: Vec<ShapeEnd>,
     /// With their quotes.
@@ -146,7 +146,7 @@ struct ShapeEnd {
     fixed_bytes: usize,
 }
 
-impl<'a> Shapes<'a> {
+impl<'a> Definitions<'a> {
     fn of(shapes: &'a [u8]) -> Result<Self, Malformed> {
         let mut notes = Notes(shapes);
         let mut keys = Vec::new();
@@ -174,7 +174,7 @@ impl<'a> Shapes<'a> {
                 fixed_bytes,
             });
         }
-        Ok(Shapes { keys, ends, words })
+        Ok(Definitions { keys, ends, words })
     }
 
     /// Where its keys begin and end.
@@ -217,7 +217,7 @@ struct Printer<'a, 't> {
     listed: Notes<'a>,
     /// Whether the letters are UTF-16 units, and not ASCII.
     are_letters_units: bool,
-    shapes: Shapes<'a>,
+    definitions: Definitions<'a>,
     text: &'t mut Vec<u8>,
     /// What is around that which is being printed.
     outer: Vec<Open<'a>>,
@@ -284,7 +284,7 @@ impl<'a> Printer<'a, '_> {
                 Open::Object {
                     next_key, fixed, ..
                 } => {
-                    let (kind, key) = self.shapes.keys[*next_key];
+                    let (kind, key) = self.definitions.keys[*next_key];
                     key.append_to(self.text);
                     *next_key += 1;
                     if kind != Kind::Any {
@@ -352,7 +352,7 @@ impl<'a> Printer<'a, '_> {
             }
             token @ (Token::Object | Token::Extended) => {
                 self.text.push(b'{');
-                let (next_key, end) = self.shapes.range(self.notes.u16()?)?;
+                let (next_key, end) = self.definitions.range(self.notes.u16()?)?;
                 return Ok(Some(Open::Object {
                     next_key,
                     end: end.keys,
@@ -425,7 +425,7 @@ impl<'a> Printer<'a, '_> {
 
     fn word(&mut self) -> Result<(), Malformed> {
         let number = usize::from(self.notes.u16()?);
-        let word = *self.shapes.words.get(number).ok_or(Malformed)?;
+        let word = *self.definitions.words.get(number).ok_or(Malformed)?;
         word.append_to(self.text);
         Ok(())
     }
