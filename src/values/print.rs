@@ -20,23 +20,23 @@ pub struct Around<'a> {
 /// Appends the JSON texts of all messages in `notes` to `text`.
 ///
 /// # Errors
-/// When `notes` or `shapes` are not what the module describes. `text` then ends somewhere.
+/// When `notes` or `definitions` are not what the module describes. `text` then ends somewhere.
 pub fn print(
     notes: &[u8],
-    shapes: &[u8],
+    definitions: &[u8],
     around: Around<'_>,
     text: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
-    print_each(notes, shapes, around, text, |_| {})
+    print_each(notes, definitions, around, text, |_| {})
 }
 
 /// The JSON texts of all messages in `notes`, one behind the other, and where each ends.
 ///
 /// # Errors
 /// As [`print()`].
-pub fn print_apart(notes: &[u8], shapes: &[u8]) -> Result<(Vec<u8>, Vec<usize>), Malformed> {
+pub fn print_apart(notes: &[u8], definitions: &[u8]) -> Result<(Vec<u8>, Vec<usize>), Malformed> {
     let (mut text, mut ends) = (Vec::new(), Vec::new());
-    print_each(notes, shapes, Around::default(), &mut text, |end| {
+    print_each(notes, definitions, Around::default(), &mut text, |end| {
         ends.push(end)
     })?;
     Ok((text, ends))
@@ -45,7 +45,7 @@ pub fn print_apart(notes: &[u8], shapes: &[u8]) -> Result<(Vec<u8>, Vec<usize>),
 /// `ended` is told where each message ends.
 fn print_each(
     notes: &[u8],
-    shapes: &[u8],
+    definitions: &[u8],
     around: Around<'_>,
     text: &mut Vec<u8>,
     mut ended: impl FnMut(usize),
@@ -56,7 +56,7 @@ fn print_each(
         letters: Notes(&[]),
         listed: Notes(&[]),
         are_letters_units: false,
-        definitions: Definitions::of(shapes)?,
+        definitions: Definitions::of(definitions)?,
         text,
         outer: Vec::new(),
         numbers: NumberPrinter::new(),
@@ -147,8 +147,8 @@ struct ShapeEnd {
 }
 
 impl<'a> Definitions<'a> {
-    fn of(shapes: &'a [u8]) -> Result<Self, Malformed> {
-        let mut notes = Notes(shapes);
+    fn of(definitions: &'a [u8]) -> Result<Self, Malformed> {
+        let mut notes = Notes(definitions);
         let mut keys = Vec::new();
         let (mut ends, mut words) = (Vec::new(), Vec::new());
         while !notes.0.is_empty() {
