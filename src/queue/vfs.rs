@@ -1,27 +1,10 @@
-//! SQLite's own file system layer, with the frames of a commit handed to the kernel together.
+//! SQLite's own file system layer, with what SQLite writes page by page handed to the kernel
+//! together.
 //!
-//! SQLite writes each page of a commit to the log in two calls: 24 bytes that head the frame, then
-//! the page. The call costs several times what the bytes do, so here frames are gathered until the
-//! commit is complete. Everything else is SQLite's.
-//!
-//! ```text
-//! write(header) write(page) … write(commit header) write(page)     SQLite
-//!      '------------'-- run --'---------'----------'--> one write  the kernel
-//! ```
-//!
-//! What must hold, because other processes read and write the same log:
-//!
-//! - **A commit is in the kernel's hands before SQLite publishes it** in the shared index. So the
-//!   page that completes a commit takes the run along, and its outcome is that of both.
-//! - **Nothing is written without the write lock.** A transaction that was undone leaves frames
-//!   in the run, which are dropped before the lock is released: the place in the log where they
-//!   would go belongs to the next writer.
-//! - **Nobody reads around the run**, which comes first wherever the log is read, cut, measured
-//!   or flushed.
-//!
-//! The form of the log: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
+//! A call costs several times what the bytes of a page do. So the frames of a commit are gathered
+//! on their way to the log, see [`frames`]. Everything else is SQLite's.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -30,13 +13,22 @@ use rusqlite::{Connection, ffi};
 
 use crate::error::Result;
 
+/// Calls a method of SQLite's layer on a file of it.
+macro_rules! original {
+    ($file:ident . $method:ident ( $($argument:expr),* )) => {{
+        let methods = (*crate::queue::vfs::extra($file)).original;
+        ((*methods).$method.expect("SQLite has every method"))($file $(, $argument)*)
+    }};
+}
+
+mod frames;
+
+use frames::Frames;
+
 /// The name under which SQLite knows this layer.
 pub(super) const NAME: &CStr = c"flowtrace-ipc";
 
-/// The header of a frame. Its second word is 0 unless the frame completes a commit.
-const FRAME_HEADER_BYTES: usize = 24;
-
-/// Frames that are gathered at most, about. More of them gain nothing.
+/// Bytes that are gathered at most, about. More of them gain nothing.
 const RUN_BYTES_MAX: usize = 64 * 1024;
 
 /// The slot of the shared index that a writer locks (`WAL_WRITE_LOCK`).
@@ -50,55 +42,44 @@ struct Extra {
     original: *const ffi::sqlite3_io_methods,
     /// Of a database its log and of a log its database, while it is open.
     partner: *mut ffi::sqlite3_file,
-    run: Run,
-    /// Of a log the end of what was written last.
-    end: ffi::sqlite3_int64,
+    /// What is on its way to a log.
+    frames: Frames,
 }
 
-/// Frames on their way to a log: bytes without a gap, and the place of the first one.
+/// Bytes on their way to a file: without a gap, and the place of the first one.
 #[derive(Default)]
 struct Run {
     begin: i64,
     bytes: Vec<u8>,
-    /// The page that completes a commit comes next.
-    commits: bool,
-}
-
-/// What a run made of some bytes.
-enum Taken {
-    /// They wait with the others.
-    Gathered,
-    /// As above, and it is time to write them all.
-    Full,
-    /// They do not follow what waits, or nothing waits and they do not begin a run.
-    Refused,
 }
 
 impl Run {
-    fn take(&mut self, new: &[u8], at: i64) -> Taken {
-        let is_header = new.len() == FRAME_HEADER_BYTES;
-        let completes_commit = is_header && new[4..8] != [0; 4];
+    /// Adds bytes, if they follow those that are there. Returns whether they do.
+    fn add(&mut self, new: &[u8], at: i64) -> bool {
         if self.bytes.is_empty() {
-            // SQLite writes a header again whose checksum has changed. If that is the header of a
-            // commit no page follows it, so that it must not wait for one.
-            if !is_header || completes_commit {
-                return Taken::Refused;
-            }
             self.begin = at;
-        } else if at != self.begin + self.bytes.len() as i64 {
-            return Taken::Refused;
         }
-        self.bytes.extend_from_slice(new);
-        if self.commits || self.bytes.len() >= RUN_BYTES_MAX {
-            return Taken::Full;
+        let follow = at == self.begin + self.bytes.len() as i64;
+        if follow {
+            self.bytes.extend_from_slice(new);
         }
-        self.commits = completes_commit;
-        Taken::Gathered
+        follow
     }
 
-    fn drop_frames(&mut self) {
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= RUN_BYTES_MAX
+    }
+
+    /// Hands all bytes to the kernel. If that fails they are gone.
+    unsafe fn write(&mut self, file: *mut ffi::sqlite3_file) -> c_int {
+        if self.bytes.is_empty() {
+            return ffi::SQLITE_OK;
+        }
+        let (begin, length) = (self.begin, self.bytes.len() as c_int);
+        // SAFETY: the caller passes an open file of this layer.
+        let code = unsafe { original!(file.xWrite(self.bytes.as_ptr().cast(), length, begin)) };
         self.bytes.clear();
-        self.commits = false;
+        code
     }
 }
 
@@ -144,7 +125,11 @@ pub(super) fn log_bytes(conn: &Connection) -> i64 {
         let is_log = code == ffi::SQLITE_OK
             && !file.is_null()
             && ptr::eq((*file).pMethods, &raw const (*extra(file)).methods);
-        if is_log { (*extra(file)).end } else { 0 }
+        if is_log {
+            (*extra(file)).frames.end()
+        } else {
+            0
+        }
     }
 }
 
@@ -174,14 +159,6 @@ unsafe fn extra(file: *mut ffi::sqlite3_file) -> *mut Extra {
     unsafe { file.byte_add(extra_offset(original())).cast() }
 }
 
-/// Calls a method of SQLite's layer on a file of it.
-macro_rules! original {
-    ($file:ident . $method:ident ( $($argument:expr),* )) => {{
-        let methods = (*extra($file)).original;
-        ((*methods).$method.expect("SQLite has every method"))($file $(, $argument)*)
-    }};
-}
-
 unsafe extern "C" fn open(
     _layer: *mut ffi::sqlite3_vfs,
     name: ffi::sqlite3_filename,
@@ -205,12 +182,7 @@ unsafe extern "C" fn open(
         if is_log {
             partner = ffi::sqlite3_database_file_object(name.cast::<c_char>());
             (*extra(partner)).partner = file;
-            methods.xWrite = Some(write);
-            methods.xRead = Some(read);
-            methods.xTruncate = Some(truncate);
-            methods.xSync = Some(sync);
-            methods.xFileSize = Some(file_size);
-            methods.xClose = Some(close_log);
+            frames::replace(&mut methods);
         } else {
             methods.xShmLock = Some(shm_lock);
         }
@@ -219,86 +191,10 @@ unsafe extern "C" fn open(
             methods,
             original,
             partner,
-            run: Run::default(),
-            end: 0,
+            frames: Frames::default(),
         });
         (*file).pMethods = &raw const (*place).methods;
         ffi::SQLITE_OK
-    }
-}
-
-/// Hands the run to the kernel. If that fails it is gone, and so is the transaction.
-unsafe fn flush(file: *mut ffi::sqlite3_file) -> c_int {
-    // SAFETY: the caller passes a log and has no reference to its run.
-    unsafe {
-        let run = &mut (*extra(file)).run;
-        if run.bytes.is_empty() {
-            return ffi::SQLITE_OK;
-        }
-        let (begin, length) = (run.begin, run.bytes.len() as c_int);
-        let code = original!(file.xWrite(run.bytes.as_ptr().cast(), length, begin));
-        run.drop_frames();
-        code
-    }
-}
-
-unsafe extern "C" fn write(
-    file: *mut ffi::sqlite3_file,
-    bytes: *const c_void,
-    length: c_int,
-    at: ffi::sqlite3_int64,
-) -> c_int {
-    // SAFETY: SQLite calls this with a log and as many bytes as it says.
-    unsafe {
-        let new = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize);
-        (*extra(file)).end = at + ffi::sqlite3_int64::from(length);
-        let mut taken = (*extra(file)).run.take(new, at);
-        if matches!(taken, Taken::Refused) {
-            match flush(file) {
-                ffi::SQLITE_OK => taken = (*extra(file)).run.take(new, at),
-                code => return code,
-            }
-        }
-        match taken {
-            Taken::Gathered => ffi::SQLITE_OK,
-            Taken::Full => flush(file),
-            Taken::Refused => original!(file.xWrite(bytes, length, at)),
-        }
-    }
-}
-
-/// Defines a method of logs that is SQLite's own, once the run is with the kernel.
-macro_rules! behind_the_run {
-    ($name:ident, $method:ident, $($argument:ident: $kind:ty),+) => {
-        unsafe extern "C" fn $name(file: *mut ffi::sqlite3_file, $($argument: $kind),+) -> c_int {
-            // SAFETY: SQLite calls this with a log, and with what its own method asks for.
-            unsafe {
-                match flush(file) {
-                    ffi::SQLITE_OK => original!(file.$method($($argument),+)),
-                    code => code,
-                }
-            }
-        }
-    };
-}
-
-behind_the_run!(read, xRead, bytes: *mut c_void, length: c_int, at: ffi::sqlite3_int64);
-behind_the_run!(truncate, xTruncate, size: ffi::sqlite3_int64);
-behind_the_run!(sync, xSync, flags: c_int);
-behind_the_run!(file_size, xFileSize, size: *mut ffi::sqlite3_int64);
-
-unsafe extern "C" fn close_log(file: *mut ffi::sqlite3_file) -> c_int {
-    // SAFETY: SQLite calls this with a log, once, before it closes the database.
-    unsafe {
-        let this = extra(file);
-        let database = (*this).partner;
-        if !database.is_null() {
-            (*extra(database)).partner = ptr::null_mut();
-        }
-        let code = original!(file.xClose());
-        // The write lock is not held any more: what is left was undone.
-        ptr::drop_in_place(&raw mut (*this).run);
-        code
     }
 }
 
@@ -313,7 +209,7 @@ unsafe extern "C" fn shm_lock(
         let log = (*extra(file)).partner;
         let ends_writing = slot == WRITE_LOCK && flags & ffi::SQLITE_SHM_UNLOCK != 0;
         if ends_writing && !log.is_null() {
-            (*extra(log)).run.drop_frames();
+            (*extra(log)).frames.discard();
         }
         original!(file.xShmLock(slot, count, flags))
     }
@@ -327,56 +223,6 @@ mod tests {
     use super::super::open;
     use super::super::testing::Folder;
     use super::*;
-
-    const PAGE: [u8; 512] = [7; 512];
-
-    fn header(commit: bool) -> [u8; FRAME_HEADER_BYTES] {
-        let mut header = [9; FRAME_HEADER_BYTES];
-        header[4..8].copy_from_slice(&u32::from(commit).to_be_bytes());
-        header
-    }
-
-    #[test]
-    fn a_run_is_complete_with_the_page_of_its_commit() {
-        let mut run = Run::default();
-        assert!(matches!(run.take(&header(false), 32), Taken::Gathered));
-        assert!(matches!(run.take(&PAGE, 56), Taken::Gathered));
-        assert!(matches!(run.take(&header(true), 568), Taken::Gathered));
-        assert!(matches!(run.take(&PAGE, 592), Taken::Full));
-        assert_eq!((run.begin, run.bytes.len()), (32, 2 * (24 + 512)));
-        run.drop_frames();
-        assert!(matches!(run.take(&header(false), 1104), Taken::Gathered));
-        assert!(matches!(run.take(&PAGE, 1128), Taken::Gathered));
-    }
-
-    #[test]
-    fn what_begins_no_run_or_leaves_a_gap_does_not_wait() {
-        let mut run = Run::default();
-        // The header of the log, a page that is written again, the header of a commit alone.
-        assert!(matches!(run.take(&[1; 32], 0), Taken::Refused));
-        assert!(matches!(run.take(&PAGE, 56), Taken::Refused));
-        assert!(matches!(run.take(&header(true), 32), Taken::Refused));
-        assert!(matches!(run.take(&header(false), 32), Taken::Gathered));
-        for elsewhere in [32, 55, 57, 0] {
-            assert!(matches!(run.take(&PAGE, elsewhere), Taken::Refused));
-        }
-        assert_eq!(run.bytes.len(), FRAME_HEADER_BYTES);
-    }
-
-    #[test]
-    fn a_run_is_bounded() {
-        let mut run = Run::default();
-        let mut at = 32;
-        let mut write = |bytes: &[u8]| {
-            let taken = run.take(bytes, at);
-            at += bytes.len() as i64;
-            taken
-        };
-        while matches!(write(&header(false)), Taken::Gathered)
-            && matches!(write(&PAGE), Taken::Gathered)
-        {}
-        assert!(run.bytes.len() < RUN_BYTES_MAX + PAGE.len());
-    }
 
     /// A database with a table of blobs, whose cache holds a few pages only.
     fn connect(folder: &Folder) -> open::Handle {
