@@ -2,7 +2,8 @@
 //! together.
 //!
 //! A call costs several times what the bytes of a page do. So the frames of a commit are gathered
-//! on their way to the log, see [`frames`]. Everything else is SQLite's.
+//! on their way to the log, see [`frames`], and the pages of a checkpoint on their way to the
+//! database, see [`pages`]. Everything else is SQLite's.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
@@ -22,8 +23,10 @@ macro_rules! original {
 }
 
 mod frames;
+mod pages;
 
 use frames::Frames;
+use pages::Pages;
 
 /// The name under which SQLite knows this layer.
 pub(super) const NAME: &CStr = c"flowtrace-ipc";
@@ -44,6 +47,8 @@ struct Extra {
     partner: *mut ffi::sqlite3_file,
     /// What is on its way to a log.
     frames: Frames,
+    /// What is on its way to a database.
+    pages: Pages,
 }
 
 /// Bytes on their way to a file: without a gap, and the place of the first one.
@@ -185,6 +190,7 @@ unsafe extern "C" fn open(
             frames::replace(&mut methods);
         } else {
             methods.xShmLock = Some(shm_lock);
+            pages::replace(&mut methods);
         }
         let place = extra(file);
         place.write(Extra {
@@ -192,6 +198,7 @@ unsafe extern "C" fn open(
             original,
             partner,
             frames: Frames::default(),
+            pages: Pages::default(),
         });
         (*file).pMethods = &raw const (*place).methods;
         ffi::SQLITE_OK
@@ -207,11 +214,18 @@ unsafe extern "C" fn shm_lock(
     // SAFETY: SQLite calls this with a database.
     unsafe {
         let log = (*extra(file)).partner;
-        let ends_writing = slot == WRITE_LOCK && flags & ffi::SQLITE_SHM_UNLOCK != 0;
-        if ends_writing && !log.is_null() {
-            (*extra(log)).frames.discard();
+        let unlocks = flags & ffi::SQLITE_SHM_UNLOCK != 0;
+        if unlocks {
+            pages::release(file);
+            if slot == WRITE_LOCK && !log.is_null() {
+                (*extra(log)).frames.discard();
+            }
         }
-        original!(file.xShmLock(slot, count, flags))
+        let code = original!(file.xShmLock(slot, count, flags));
+        if slot == WRITE_LOCK && code == ffi::SQLITE_OK {
+            (*extra(file)).pages.set_writer(!unlocks);
+        }
+        code
     }
 }
 
@@ -225,7 +239,7 @@ mod tests {
     use super::*;
 
     /// A database with a table of blobs, whose cache holds a few pages only.
-    fn connect(folder: &Folder) -> open::Handle {
+    pub(super) fn connect(folder: &Folder) -> open::Handle {
         let conn = open::open(&folder.options(), None).expect("a queue");
         conn.execute_batch(
             "PRAGMA cache_size = 10; PRAGMA synchronous = NORMAL;
@@ -235,7 +249,7 @@ mod tests {
         conn
     }
 
-    fn insert(conn: &Connection, count: i64) {
+    pub(super) fn insert(conn: &Connection, count: i64) {
         conn.execute(
             "INSERT INTO blobs (bytes)
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
@@ -245,12 +259,12 @@ mod tests {
         .expect("room");
     }
 
-    fn count(conn: &Connection) -> i64 {
+    pub(super) fn count(conn: &Connection) -> i64 {
         conn.query_row("SELECT count(*) FROM blobs", [], |row| row.get(0))
             .expect("readable")
     }
 
-    fn check(conn: &Connection) {
+    pub(super) fn check(conn: &Connection) {
         let verdict: String = conn
             .query_row("PRAGMA integrity_check", [], |row| row.get(0))
             .expect("readable");
@@ -259,7 +273,7 @@ mod tests {
 
     /// What is left of the files when every process dies at this moment, as SQLite's own layer
     /// reads it.
-    fn after_a_kill(folder: &Folder) -> (tempfile::TempDir, Connection) {
+    pub(super) fn after_a_kill(folder: &Folder) -> (tempfile::TempDir, Connection) {
         let copy = tempfile::tempdir().expect("a folder");
         // By another process: closing the file in this one would end the locks of SQLite.
         for suffix in ["", "-wal"] {
