@@ -141,12 +141,24 @@ impl Words {
 }
 
 fn load(json: &[u8], length: usize) -> Text {
-    let mut bytes = [0; WORD_BYTES_MAX];
     match json.first_chunk() {
         // A copy of known length, of which the rest is cleared, takes less time than one of any.
-        Some(first) => bytes = *first,
-        None => bytes[..length].copy_from_slice(&json[..length]),
+        Some(first) => clear(first, length),
+        None => load_last(json, length),
     }
+}
+
+/// Of a text near the end of all. Apart, or a compiler makes one copy of both, of any length.
+#[cold]
+#[inline(never)]
+fn load_last(json: &[u8], length: usize) -> Text {
+    let mut bytes = [0; WORD_BYTES_MAX];
+    bytes[..length].copy_from_slice(&json[..length]);
+    clear(&bytes, length)
+}
+
+/// The first `length` bytes.
+fn clear(bytes: &[u8; WORD_BYTES_MAX], length: usize) -> Text {
     let (eights, _) = bytes.as_chunks();
     let mut text = [0; WORD_BYTES_MAX / 8];
     for ((to, eight), mask) in text.iter_mut().zip(eights).zip(&MASKS[length]) {
