@@ -293,7 +293,7 @@ impl Store {
     /// to be, so that no checkpoint needs room.
     ///
     /// Another process may be moving pages into that part of the file at the same time, because a
-    /// checkpoint does not take the writer's lock, and may just have made the file shorter. So the
+    /// checkpoint need not hold the writer's lock, and may just have made the file shorter. So the
     /// room has to be taken without writing, or not at all.
     pub(super) fn back_pages(&self) -> Result<()> {
         if !*self.takes_room.get_or_init(|| self.reserve.can_take_room()) {
