@@ -46,10 +46,10 @@ const LETTERS_LENGTH_MAX = 0xffff;
 
 /**
  * Texts are noted together if they have so many letters more than `LETTERS_PER_TEXT` for each: letter by
- * letter it takes 3 ns for each and 12 for the text, together 25 for each text and 200 for all of them.
+ * letter it takes 3 ns for each and 12 for the text, together 45 for each text and 200 for all of them.
  */
 const LETTERS_MIN = 64;
-const LETTERS_PER_TEXT = 4;
+const LETTERS_PER_TEXT = 12;
 
 /** After letters that are not ASCII, which have to be copied twice, so many messages are noted text by text. */
 const APART_PAUSE = 31;
