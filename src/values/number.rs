@@ -82,6 +82,9 @@ fn eight_digits(number: u32) -> u64 {
     highs | (twos - 10 * highs) << 8
 }
 
+/// What fractions are parts of.
+const FRACTION_END: u64 = 100_000_000;
+
 /// A number with few digits, which prices and quantities are: `whole + fraction / 10^8`. It is found in a
 /// fraction of the time that the general way takes.
 ///
@@ -96,28 +99,35 @@ struct Decimal {
 impl Decimal {
     /// `None`: it has more digits, or is printed with an exponent.
     fn of(number: f64) -> Option<Self> {
-        const DIGITS_END: i64 = 10i64.pow(15);
         // Smaller ones have an exponent from 1e-7 on. Zero is a whole number.
         if number < 1e-6 && number != 0.0 {
             return None;
         }
-        // The last figure makes eight places of those that there are.
-        let (scale, places_end, missing) = match number {
-            ..1e7 => (1e8, 100_000_000, 1),
-            ..1e11 => (1e4, 10_000, 10_000),
-            ..1e15 => (1.0, 1, 0),
-            _ => return None,
-        };
+        match number {
+            ..1e7 => Self::with_places::<FRACTION_END>(number),
+            ..1e11 => Self::with_places::<10_000>(number),
+            ..1e15 => Self::with_places::<1>(number),
+            _ => None,
+        }
+    }
+
+    /// The same of one below `10^15 / PLACES_END`, with as many places as that has zeros: a processor
+    /// divides by what is known beforehand several times as fast.
+    fn with_places<const PLACES_END: u64>(number: f64) -> Option<Self> {
+        const DIGITS_END: i64 = 10i64.pow(15);
+        let scale = PLACES_END as f64;
         // Rounded; the check below finds out whether it was right.
         let digits = (number * scale + 0.5) as i64;
         // Both operands are exact, so that the quotient is the double as which the decimal is read.
         if digits >= DIGITS_END || digits as f64 / scale != number {
             return None;
         }
-        let whole = digits / places_end;
+        let digits = digits as u64;
+        let whole = digits / PLACES_END;
+        let fraction = (digits - whole * PLACES_END) * (FRACTION_END / PLACES_END);
         Some(Decimal {
-            whole,
-            fraction: (digits - whole * places_end) as u32 * missing,
+            whole: whole as i64,
+            fraction: fraction as u32,
         })
     }
 }
