@@ -95,7 +95,7 @@ unsafe fn start(file: *mut ffi::sqlite3_file) {
     unsafe {
         let pages = &raw mut (*extra(file)).pages;
         (*pages).failure = ffi::SQLITE_OK;
-        // The only user of a file releases no locks, so that it may have one of an earlier failure.
+        // In its exclusive mode SQLite releases none, so that there may be that of an earlier failure.
         if !(*pages).is_writer && !(*pages).has_taken_lock {
             let flags = ffi::SQLITE_SHM_LOCK | ffi::SQLITE_SHM_EXCLUSIVE;
             if original!(file.xShmLock(WRITE_LOCK, 1, flags)) != ffi::SQLITE_OK {
@@ -126,8 +126,8 @@ impl Log {
     /// The log of a database; `None` if it has no shared index.
     unsafe fn of(file: *mut ffi::sqlite3_file) -> Option<Self> {
         let mut index: *mut c_void = ptr::null_mut();
-        // SAFETY: the caller passes a database with a log. Its index is aligned to a page and stays as
-        // long as the file is open. Others may write to it, as atomically.
+        // SAFETY: the caller passes a database with a log. Its index is aligned to a page and stays
+        // until it is unmapped. Others may write to it, as atomically.
         unsafe {
             let code = original!(file.xShmMap(0, INDEX_BYTES, 0, &raw mut index));
             if code != ffi::SQLITE_OK || index.is_null() {
@@ -193,7 +193,7 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_i
     }
 }
 
-/// The shared index goes, and with it every lock.
+/// The shared index goes. SQLite expects that no lock in it is held, and would not release it.
 unsafe extern "C" fn unmap(file: *mut ffi::sqlite3_file, deletes: c_int) -> c_int {
     // SAFETY: SQLite calls this with a database.
     unsafe {

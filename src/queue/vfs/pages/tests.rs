@@ -15,7 +15,7 @@ const PAGE_BYTES: usize = 4096;
 /// What is done to the file of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
-    /// So many bytes are written.
+    /// A write, and which one it is, from 1.
     Write(usize),
     Truncate,
     /// The lock of writers has just been released.
@@ -25,8 +25,14 @@ enum Call {
 type Observer = Box<dyn FnMut(Call) -> c_int>;
 
 thread_local! {
-    static OBSERVER: RefCell<Observer> = RefCell::new(Box::new(|_| ffi::SQLITE_OK));
+    static OBSERVER: RefCell<Observer> = RefCell::new(Box::new(pass));
+    /// How many bytes each write had.
+    static LENGTHS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
     static ORIGINAL: Cell<*const ffi::sqlite3_io_methods> = const { Cell::new(ptr::null()) };
+}
+
+fn pass(_: Call) -> c_int {
+    ffi::SQLITE_OK
 }
 
 fn tell(call: Call) -> c_int {
@@ -39,7 +45,11 @@ unsafe extern "C" fn observed_write(
     length: c_int,
     at: ffi::sqlite3_int64,
 ) -> c_int {
-    match tell(Call::Write(length as usize)) {
+    let nth = LENGTHS.with_borrow_mut(|lengths| {
+        lengths.push(length as usize);
+        lengths.len()
+    });
+    match tell(Call::Write(nth)) {
         // SAFETY: the arguments are SQLite's.
         ffi::SQLITE_OK => unsafe {
             ((*ORIGINAL.get()).xWrite.expect("there is one"))(file, bytes, length, at)
@@ -77,12 +87,13 @@ unsafe extern "C" fn observed_lock(
 }
 
 /// Runs `work` while `observer` is told what is done to the database of `conn`. What it returns instead
-/// of `SQLITE_OK` for a call is the outcome of that.
+/// of `SQLITE_OK` for a call is the outcome of that. It must not panic: SQLite calls it. Returns also how
+/// many bytes each write had.
 fn observe<T>(
     conn: &Connection,
     observer: impl FnMut(Call) -> c_int + 'static,
     work: impl FnOnce() -> T,
-) -> T {
+) -> (T, Vec<usize>) {
     let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
     // SAFETY: the connection is open, and its database of this layer. Its methods are a copy of
     // SQLite's but for some, and replaced for the time of `work`.
@@ -103,20 +114,16 @@ fn observe<T>(
         (*extra(file)).original = &raw const methods;
         let result = work();
         (*extra(file)).original = original;
-        OBSERVER.set(Box::new(|_| ffi::SQLITE_OK));
-        result
+        OBSERVER.set(Box::new(pass));
+        (result, LENGTHS.take())
     }
 }
 
-/// An observer that lets one call of `write` fail, counted from 1.
+/// An observer that lets one write fail.
 fn failing_write(nth: usize) -> impl FnMut(Call) -> c_int {
-    let mut writes = 0;
-    move |call| {
-        writes += usize::from(matches!(call, Call::Write(_)));
-        match matches!(call, Call::Write(_)) && writes == nth {
-            true => ffi::SQLITE_FULL,
-            false => ffi::SQLITE_OK,
-        }
+    move |call| match call == Call::Write(nth) {
+        true => ffi::SQLITE_FULL,
+        false => ffi::SQLITE_OK,
     }
 }
 
@@ -127,30 +134,45 @@ fn checkpoint(conn: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
     })
 }
 
-/// How often `work` writes to the database of `conn`, and the bytes of the longest write.
-fn writes_of(conn: &Connection, work: impl FnOnce()) -> (usize, usize) {
-    let seen = Rc::new(Cell::new((0, 0)));
-    let note = Rc::clone(&seen);
-    let observer = move |call| {
-        if let Call::Write(length) = call {
-            let (writes, longest): (usize, usize) = note.get();
-            note.set((writes + 1, longest.max(length)));
-        }
-        ffi::SQLITE_OK
-    };
-    observe(conn, observer, work);
-    seen.get()
+/// How many bytes each write of a checkpoint has that succeeds.
+fn writes_of_checkpoint(conn: &Connection, mode: &str) -> Vec<usize> {
+    let (outcome, lengths) = observe(conn, pass, || checkpoint(conn, mode));
+    outcome.expect("free");
+    lengths
 }
 
 /// How often a checkpoint writes that copies all rows once more.
 fn writes_of_all(conn: &Connection) -> usize {
     checkpoint(conn, "PASSIVE").expect("free");
     set_round(conn, 0).expect("ours");
-    let (writes, longest) = writes_of(conn, || {
-        checkpoint(conn, "PASSIVE").expect("free");
-    });
-    assert!(longest > PAGE_BYTES);
-    writes
+    let lengths = writes_of_checkpoint(conn, "PASSIVE");
+    assert!(are_gathered(&lengths));
+    lengths.len()
+}
+
+/// Whether there are writes of more than a page.
+fn are_gathered(lengths: &[usize]) -> bool {
+    lengths.iter().any(|length| *length > PAGE_BYTES)
+}
+
+/// Commits a row, if that is possible: for observers. Whoever counts the rows finds out.
+fn try_to_insert(conn: &Connection) {
+    let _ = conn.execute("INSERT INTO blobs (bytes) VALUES (x'00')", []);
+}
+
+/// A checkpoint whose pages are written one by one, while `writer` commits a row.
+fn checkpoint_while_another_commits(conn: &Connection, writer: Connection) -> (i64, i64) {
+    let before = count(conn);
+    let observer = move |call| {
+        if call == Call::Write(5) {
+            try_to_insert(&writer);
+        }
+        ffi::SQLITE_OK
+    };
+    let (outcome, lengths) = observe(conn, observer, || checkpoint(conn, "PASSIVE"));
+    assert!(!are_gathered(&lengths));
+    assert_eq!(count(conn), before + 1);
+    outcome.expect("free")
 }
 
 fn set_round(conn: &Connection, round: i64) -> rusqlite::Result<usize> {
@@ -181,11 +203,10 @@ fn the_pages_of_a_whole_log_are_written_together() {
         let folder = Folder::new();
         let conn = connect(&folder);
         insert(&conn, ROWS);
-        let (writes, longest) = writes_of(&conn, || {
-            checkpoint(&conn, mode).expect("free");
-        });
-        assert!(writes < ROWS as usize / 8, "{mode}: {writes}");
-        assert!((32 * 1024..128 * 1024).contains(&longest), "{longest}");
+        let lengths = writes_of_checkpoint(&conn, mode);
+        assert!(lengths.len() < ROWS as usize / 8, "{mode}: {lengths:?}");
+        let longest = lengths.iter().max().expect("there are pages");
+        assert!((32 * 1024..128 * 1024).contains(longest), "{longest}");
         let (_copy, copy) = after_a_kill(&folder);
         assert_eq!(count(&copy), ROWS);
         check(&copy);
@@ -225,10 +246,9 @@ fn pages_of_any_size_are_gathered() {
         .expect("ours");
         for mode in ["PASSIVE", "FULL", "RESTART", "TRUNCATE"] {
             insert(&conn, ROWS);
-            let (_, longest) = writes_of(&conn, || {
-                checkpoint(&conn, mode).expect("free");
-            });
-            assert!(longest >= 64 * 1024, "{size}, {mode}: {longest}");
+            let lengths = writes_of_checkpoint(&conn, mode);
+            let is_long = |length: &usize| *length >= 64 * 1024;
+            assert!(lengths.iter().any(is_long), "{size}, {mode}: {lengths:?}");
             conn.execute_batch("DELETE FROM blobs WHERE id % 2 = 0; PRAGMA incremental_vacuum(50)")
                 .expect("ours");
             let (_copy, copy) = after_a_kill(&folder);
@@ -260,28 +280,15 @@ fn pages_that_are_no_checkpoint_s_are_written_as_they_come() {
 #[test]
 fn a_part_of_the_log_is_written_as_it_comes_while_others_write() {
     let folder = Folder::new();
-    let (conn, reader, writer) = (connect(&folder), connect(&folder), connect(&folder));
+    let (conn, reader, writer) = (connect(&folder), connect(&folder), impatient(&folder));
     insert(&conn, ROWS);
     reader
         .execute_batch("BEGIN; SELECT count(*) FROM blobs")
         .expect("free");
     insert(&conn, ROWS);
-    let mut writes = 0;
-    let observer = move |call| {
-        if let Call::Write(length) = call {
-            assert!(length <= PAGE_BYTES, "{length}");
-            // It may commit in the middle of a checkpoint.
-            writes += 1;
-            if writes == 5 {
-                insert(&writer, 1);
-            }
-        }
-        ffi::SQLITE_OK
-    };
-    let (frames, copied) = observe(&conn, observer, || checkpoint(&conn, "PASSIVE")).expect("free");
+    let (frames, copied) = checkpoint_while_another_commits(&conn, writer);
     assert!(0 < copied && copied < frames, "{copied} of {frames}");
     assert_eq!(count(&reader), ROWS);
-    assert_eq!(count(&conn), 2 * ROWS + 1);
     reader.execute_batch("COMMIT").expect("ours");
     checkpoint(&conn, "TRUNCATE").expect("free");
     check(&conn);
@@ -294,25 +301,10 @@ fn a_log_that_has_become_large_holds_up_no_writer() {
     conn.execute_batch("PRAGMA wal_autocheckpoint = 0")
         .expect("ours");
     insert(&conn, i64::from(FRAMES_MAX) + 1);
-    let mut writes = 0;
-    let observer = move |call| {
-        if let Call::Write(length) = call {
-            assert!(length <= PAGE_BYTES, "{length}");
-            writes += 1;
-            if writes == 5 {
-                insert(&writer, 1);
-            }
-        }
-        ffi::SQLITE_OK
-    };
-    observe(&conn, observer, || checkpoint(&conn, "PASSIVE")).expect("free");
-    assert_eq!(count(&conn), i64::from(FRAMES_MAX) + 2);
+    checkpoint_while_another_commits(&conn, writer);
     // SQLite itself holds the lock for this one.
-    let (_, longest) = writes_of(&conn, || {
-        set_round(&conn, 1).expect("ours");
-        checkpoint(&conn, "FULL").expect("free");
-    });
-    assert!(longest > PAGE_BYTES, "{longest}");
+    set_round(&conn, 1).expect("ours");
+    assert!(are_gathered(&writes_of_checkpoint(&conn, "FULL")));
     check(&conn);
 }
 
@@ -321,30 +313,25 @@ fn nobody_commits_while_pages_are_gathered() {
     let folder = Folder::new();
     let (conn, writer) = (connect(&folder), impatient(&folder));
     insert(&conn, ROWS);
-    let met = Rc::new(Cell::new((0, 0)));
-    let note = Rc::clone(&met);
+    let (writes, truncations) = (Rc::new(RefCell::new(vec![])), Rc::new(RefCell::new(vec![])));
+    let (at_writes, at_truncations) = (Rc::clone(&writes), Rc::clone(&truncations));
     let observer = move |call| {
-        let (locked, free) = note.get();
-        match call {
-            Call::Write(_) => {
-                assert_locked(writer.execute_batch("BEGIN IMMEDIATE"));
-                note.set((locked + 1, free));
-            }
-            Call::Truncate => {
-                // What takes longest, flushing the database to the disk, comes then.
-                writer
-                    .execute_batch("BEGIN IMMEDIATE; ROLLBACK")
-                    .expect("free");
-                note.set((locked, free + 1));
-            }
-            Call::Released => {}
-        }
+        let outcomes = match call {
+            Call::Write(_) => &at_writes,
+            // What takes longest, flushing the database to the disk, comes behind it.
+            Call::Truncate => &at_truncations,
+            Call::Released => return ffi::SQLITE_OK,
+        };
+        let outcome = writer.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
+        outcomes.borrow_mut().push(outcome);
         ffi::SQLITE_OK
     };
-    observe(&conn, observer, || checkpoint(&conn, "PASSIVE")).expect("free");
-    let (locked, free) = met.get();
-    assert!(locked > 0 && free == 1, "{locked}, {free}");
-    insert(&connect(&folder), 1);
+    let (outcome, _) = observe(&conn, observer, || checkpoint(&conn, "PASSIVE"));
+    outcome.expect("free");
+    assert!(!writes.borrow().is_empty());
+    writes.take().into_iter().for_each(assert_locked);
+    assert_eq!(truncations.take(), [Ok(())]);
+    insert(&impatient(&folder), 1);
 }
 
 #[test]
@@ -357,11 +344,10 @@ fn a_writer_in_its_transaction_is_not_waited_for() {
     insert(&writer, 1);
     // A lock that was refused is not taken for one that is held.
     assert_locked(conn.execute_batch("BEGIN IMMEDIATE"));
-    let (_, longest) = writes_of(&conn, || {
-        let (frames, copied) = checkpoint(&conn, "PASSIVE").expect("no lock of its own");
-        assert_eq!(frames, copied);
-    });
-    assert_eq!(longest, PAGE_BYTES);
+    let (outcome, lengths) = observe(&conn, pass, || checkpoint(&conn, "PASSIVE"));
+    let (frames, copied) = outcome.expect("no lock of its own");
+    assert_eq!(frames, copied);
+    assert!(!lengths.is_empty() && !are_gathered(&lengths));
     writer.execute_batch("COMMIT").expect("still its own lock");
     assert_eq!(count(&conn), ROWS + 1);
     check(&conn);
@@ -392,7 +378,7 @@ fn a_checkpoint_whose_pages_find_no_room_is_told_and_changes_nothing() {
         for mode in ["PASSIVE", "FULL", "RESTART", "TRUNCATE"] {
             round += 1;
             set_round(&conn, round).expect("ours");
-            let outcome = observe(&conn, failing_write(failing), || checkpoint(&conn, mode));
+            let (outcome, _) = observe(&conn, failing_write(failing), || checkpoint(&conn, mode));
             let code = outcome.expect_err("told").sqlite_error_code();
             assert_eq!(code, Some(ErrorCode::DiskFull), "{failing} of {writes}");
             // Whoever reads and writes next finds everything, and no lock.
@@ -420,11 +406,11 @@ fn nobody_commits_before_a_failure_is_told() {
     // What comes behind the log would keep SQLite from cutting the database.
     let observer = move |call| {
         if call == Call::Released && !std::mem::replace(&mut has_written, true) {
-            insert(&writer, 1);
+            try_to_insert(&writer);
         }
         fail(call)
     };
-    let outcome = observe(&conn, observer, || checkpoint(&conn, "PASSIVE"));
+    let (outcome, _) = observe(&conn, observer, || checkpoint(&conn, "PASSIVE"));
     outcome.expect_err("told");
     let other = connect(&folder);
     assert_eq!((count_of_round(&other, 1), count(&other)), (ROWS, ROWS + 1));
@@ -440,7 +426,7 @@ fn a_lock_is_gone_with_the_index_that_it_is_in() {
     set_round(&conn, 1).expect("ours");
     // The checkpoint before the switch fails when its last pages are written, in a mode in which SQLite
     // releases no lock.
-    let outcome = observe(&conn, failing_write(writes), || {
+    let (outcome, _) = observe(&conn, failing_write(writes), || {
         conn.query_row("PRAGMA journal_mode = DELETE", [], |row| {
             row.get::<_, String>(0)
         })
@@ -475,18 +461,15 @@ fn the_failure_of_a_checkpoint_is_none_of_a_later_call() {
         let conn = connect(&folder);
         insert(&conn, ROWS);
         let handle = conn.get_interrupt_handle();
-        let mut writes = 0;
         // Interrupted, so that SQLite does not ask any more what became of the pages that were left.
+        let mut fail = failing_write(4);
         let observer = move |call| {
-            writes += usize::from(matches!(call, Call::Write(_)));
-            match (call, writes) {
-                (Call::Write(_), 3) => handle.interrupt(),
-                (Call::Write(_), 4) => return ffi::SQLITE_FULL,
-                _ => {}
+            if call == Call::Write(3) {
+                handle.interrupt();
             }
-            ffi::SQLITE_OK
+            fail(call)
         };
-        let outcome = observe(&conn, observer, || checkpoint(&conn, "PASSIVE"));
+        let (outcome, _) = observe(&conn, observer, || checkpoint(&conn, "PASSIVE"));
         let code = outcome.expect_err("interrupted").sqlite_error_code();
         assert_eq!(code, Some(ErrorCode::OperationInterrupted));
         let other = impatient(&folder);
@@ -518,14 +501,11 @@ fn the_only_user_of_a_file_gathers_again_after_a_failure() {
     conn.execute_batch("PRAGMA locking_mode = EXCLUSIVE")
         .expect("ours");
     set_round(&conn, 1).expect("alone");
-    let outcome = observe(&conn, failing_write(writes), || {
+    let (outcome, _) = observe(&conn, failing_write(writes), || {
         checkpoint(&conn, "PASSIVE")
     });
     outcome.expect_err("told");
-    let (_, longest) = writes_of(&conn, || {
-        checkpoint(&conn, "PASSIVE").expect("alone");
-    });
-    assert!(longest > PAGE_BYTES, "{longest}");
+    assert!(are_gathered(&writes_of_checkpoint(&conn, "PASSIVE")));
     conn.execute_batch("PRAGMA locking_mode = NORMAL")
         .expect("ours");
     set_round(&conn, 2).expect("ours");
