@@ -82,8 +82,8 @@ fn eight_digits(number: u32) -> u64 {
     highs | (twos - 10 * highs) << 8
 }
 
-/// What fractions are parts of.
-const FRACTION_END: u64 = 100_000_000;
+/// What a fraction of eight digits is a part of.
+const FRACTION_END: u64 = EIGHT_DIGITS_END as u64;
 
 /// A number with few digits, which prices and quantities are: `whole + fraction / 10^8`. It is found in a
 /// fraction of the time that the general way takes.
