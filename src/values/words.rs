@@ -143,7 +143,7 @@ impl Words {
 fn load(json: &[u8], length: usize) -> Text {
     match json.first_chunk() {
         // A copy of known length, of which the rest is cleared, takes less time than one of any.
-        Some(first) => clear(first, length),
+        Some(first) => text_of(first, length),
         None => load_last(json, length),
     }
 }
@@ -154,11 +154,11 @@ fn load(json: &[u8], length: usize) -> Text {
 fn load_last(json: &[u8], length: usize) -> Text {
     let mut bytes = [0; WORD_BYTES_MAX];
     bytes[..length].copy_from_slice(&json[..length]);
-    clear(&bytes, length)
+    text_of(&bytes, length)
 }
 
-/// The first `length` bytes.
-fn clear(bytes: &[u8; WORD_BYTES_MAX], length: usize) -> Text {
+/// The text that the first `length` bytes are.
+fn text_of(bytes: &[u8; WORD_BYTES_MAX], length: usize) -> Text {
     let (eights, _) = bytes.as_chunks();
     let mut text = [0; WORD_BYTES_MAX / 8];
     for ((to, eight), mask) in text.iter_mut().zip(eights).zip(&MASKS[length]) {
