@@ -72,3 +72,26 @@ test('the bundle keeps the names of what it exports', () => {
     names,
   );
 });
+
+test('the functions of the addon refuse what they do not take', () => {
+  const { addon } = createRequire(import.meta.url)('../dist/native.js');
+  const hub = new addon.NativeHub(() => {});
+  const four = new Uint8Array(4).fill(255);
+  const wrong = [
+    () => hub.write(),
+    () => hub.write('1', 'text'),
+    () => hub.write(1, 2),
+    () => hub.writeBytes(1, 'text', 1),
+    () => hub.writeBytes(1, new Float64Array(1), 1),
+    () => hub.writeBytes(1, four, 5),
+    () => hub.writeValues(1, four, 0, 5, 0, 0),
+    () => hub.writeValues(1, four, 3, 2, 0, 0),
+    () => hub.writeValues(1, four, 0, 4, 4, 4),
+    () => hub.settle(1, 2),
+  ];
+  for (const call of wrong) assert.throws(call, { code: 'ERR_IPC_INTERNAL' }, String(call));
+  assert.throws(() => hub.write(1, '\n\0\0\0{}'), { code: 'ERR_IPC_CONNECTION_LOST' });
+  hub.settle(1, 2, 3);
+  hub.close();
+  assert.throws(() => hub.write(1, '\n\0\0\0{}'), { code: 'ERR_IPC_INTERNAL' });
+});

@@ -107,8 +107,8 @@ export interface NativeHub {
   releasePaths(): void;
   /** Ends it: every socket is closed, and no other method may be called. */
   close(): void;
-  /** The first `length` elements: connection, number of its messages that are done, and so on. */
-  settle(server: number, settled: Float64Array, length: number): void;
+  /** So many more messages of a server's connection are done. */
+  settle(server: number, connection: number, count: number): void;
   serverStats(server: number): NativeServerStats | null;
   disconnectPeer(connection: number): void;
   client(options: NativeClientOptions): number;

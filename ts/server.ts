@@ -335,8 +335,6 @@ class Run implements Endpoint {
   #running = 0;
   #starting = false;
   readonly #settledIn = new Set<Connection>();
-  /** What the addon is told of them, see `NativeHub.settle`; kept because it is told so often. */
-  #settlements = new Float64Array(2);
   #onStopped: (() => void) | undefined;
   #counts = { malformed: 0, handlerErrors: 0, unhandled: 0 };
   /** The addon's counters at the end, when it has forgotten the server. */
@@ -421,7 +419,7 @@ class Run implements Endpoint {
       this.#reply(connection, replyTo, { success: false, error: message });
     }
     if (connection === undefined) {
-      nativeHub().settle(this.#key, Float64Array.of(id, 1), 2);
+      nativeHub().settle(this.#key, id, 1);
     } else {
       this.#refuse(connection, number, code, message);
       this.#settle(connection);
@@ -461,7 +459,7 @@ class Run implements Endpoint {
       let number = runs[at + 2] as number;
       const step = number === 0 ? 0 : 1;
       if (connection === undefined) {
-        nativeHub().settle(this.#key, Float64Array.of(runs[at] as number, end - next), 2);
+        nativeHub().settle(this.#key, runs[at] as number, end - next);
         next = end;
         continue;
       }
@@ -589,22 +587,17 @@ class Run implements Endpoint {
   }
 
   readonly #tellSettled = (): void => {
-    const room = 2 * this.#settledIn.size;
-    if (this.#settlements.length < room) this.#settlements = new Float64Array(2 * room);
-    const settlements = this.#settlements;
-    let length = 0;
     for (const connection of this.#settledIn) {
-      if (connection.acks !== undefined && this.#connections.has(connection.id)) {
-        for (const news of connection.acks.take()) connection.outbox.postText(news);
-      }
-      connection.outbox.flush();
-      settlements[length++] = connection.id;
-      settlements[length++] = connection.settled;
+      const { id, acks, outbox, settled } = connection;
       connection.settled = 0;
+      if (acks !== undefined && this.#connections.has(id)) {
+        for (const news of acks.take()) outbox.postText(news);
+      }
+      outbox.flush();
+      // After the end of the stop nobody counts any more.
+      if (this.#final === undefined) nativeHub().settle(this.#key, id, settled);
     }
     this.#settledIn.clear();
-    // After the end of the stop nobody counts any more.
-    if (this.#final === undefined) nativeHub().settle(this.#key, settlements, length);
   };
 }
 

@@ -1,14 +1,16 @@
 //! The sockets of one environment, and how its events cross the boundary.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use napi::JsValue;
 use napi::bindgen_prelude::*;
-use napi::{JsString, JsValue};
 use napi_derive::napi;
 
 use super::errors::{self, exception};
 use super::event_loop::EventLoop;
+use super::functions::{Call, define};
 use super::messages::{malformed, notes_of};
 use super::queue::NativeDialect;
 use super::text::read_utf8;
@@ -97,7 +99,6 @@ type DispatchArguments<'a> = FnArgs<(
 #[napi]
 pub struct NativeHub {
     event_loop: Rc<EventLoop>,
-    scratch: Vec<u8>,
 }
 
 impl NativeHub {
@@ -105,32 +106,28 @@ impl NativeHub {
     pub(super) fn event_loop(&self) -> Rc<EventLoop> {
         Rc::clone(&self.event_loop)
     }
-
-    fn write_scratch(&mut self, connection: f64) -> errors::Result<f64> {
-        let scratch = &mut self.scratch;
-        let waits = self
-            .event_loop
-            .with_hub(|hub| hub.write(Key::from_number(connection), scratch))?
-            .map_err(exception)?;
-        if self.scratch.capacity() > SCRATCH_BYTES_MAX {
-            self.scratch = Vec::new();
-        }
-        Ok(waits.map_or(0.0, |bytes| bytes as f64))
-    }
 }
 
 #[napi]
 impl NativeHub {
+    /// Gives itself the functions `write`, `writeBytes`, `writeValues` and `settle`, see below.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
+        this: This<'_>,
         dispatch: Function<'_, DispatchArguments<'_>, ()>,
     ) -> errors::Result<Self> {
-        let event_loop = EventLoop::start(env.raw(), dispatch.raw())?;
-        Ok(NativeHub {
-            event_loop,
-            scratch: Vec::new(),
-        })
+        let (env, this) = (env.raw(), this.raw());
+        let event_loop = EventLoop::start(env, dispatch.raw())?;
+        let writer = Rc::new(Writer {
+            event_loop: Rc::clone(&event_loop),
+            scratch: RefCell::default(),
+        });
+        define(env, this, c"write", &writer, write)?;
+        define(env, this, c"writeBytes", &writer, write_bytes)?;
+        define(env, this, c"writeValues", &writer, write_values)?;
+        define(env, this, c"settle", &event_loop, settle)?;
+        Ok(NativeHub { event_loop })
     }
 
     /// Whether the environment's event loop has something to live for.
@@ -176,19 +173,6 @@ impl NativeHub {
     #[napi(catch_unwind)]
     pub fn release_paths(&self) -> errors::Result<()> {
         self.event_loop.with_hub(|hub| hub.release_paths())
-    }
-
-    /// Says how many messages of which connections are done: connection, count, and so on, in
-    /// the first `length` elements.
-    #[napi(catch_unwind)]
-    pub fn settle(&self, server: f64, settled: &[f64], length: u32) -> errors::Result<()> {
-        let server = Key::from_number(server);
-        let settled = settled.get(..length as usize).unwrap_or(settled);
-        self.event_loop.with_hub(|hub| {
-            for pair in settled.chunks_exact(2) {
-                hub.settle(server, Key::from_number(pair[0]), pair[1] as u32);
-            }
-        })
     }
 
     #[napi(catch_unwind)]
@@ -298,51 +282,78 @@ impl NativeHub {
             outbound_bytes: stats.outbound_bytes as f64,
         }))
     }
+}
 
-    /// Sends frames: `"\n\0\0\0"` and a JSON text each. Returns 0 if the kernel took everything,
-    /// else the number of bytes after which it will have.
-    #[napi(catch_unwind)]
-    pub fn write(&mut self, env: Env, connection: f64, text: JsString<'_>) -> errors::Result<f64> {
-        read_utf8(env.raw(), text.raw(), &mut self.scratch)?;
-        self.write_scratch(connection)
-    }
+/// `settle(server, connection, count)`: so many more messages of a server's connection are done.
+fn settle(event_loop: &EventLoop, call: &Call<3>) -> errors::Result<f64> {
+    let [server, connection] = [call.number(0)?, call.number(1)?].map(Key::from_number);
+    let count = call.whole(2)?;
+    event_loop.with_hub(|hub| hub.settle(server, connection, count))?;
+    Ok(0.0)
+}
 
-    /// As `write`, of the text that the first `length` of `bytes` are, in UTF-8.
-    #[napi(catch_unwind)]
-    pub fn write_bytes(
-        &mut self,
+/// What writes to the connections.
+struct Writer {
+    event_loop: Rc<EventLoop>,
+    /// The bytes of a call, kept for the next one.
+    scratch: RefCell<Vec<u8>>,
+}
+
+impl Writer {
+    /// Sends what `fill` puts into an empty buffer.
+    fn write(
+        &self,
         connection: f64,
-        bytes: &[u8],
-        length: u32,
+        fill: impl FnOnce(&mut Vec<u8>) -> errors::Result<()>,
     ) -> errors::Result<f64> {
-        let text = bytes.get(..length as usize);
-        self.scratch.clear();
-        self.scratch
-            .extend_from_slice(text.ok_or_else(|| malformed(Malformed))?);
-        self.write_scratch(connection)
+        let mut scratch = self.scratch.borrow_mut();
+        scratch.clear();
+        fill(&mut scratch)?;
+        let waits = self
+            .event_loop
+            .with_hub(|hub| hub.write(Key::from_number(connection), &mut scratch))?
+            .map_err(exception)?;
+        if scratch.capacity() > SCRATCH_BYTES_MAX {
+            *scratch = Vec::new();
+        }
+        Ok(waits.map_or(0.0, |bytes| bytes as f64))
     }
+}
 
-    /// As `write`, of messages in the form of [`values`], from `begin` to `end`, with their shapes from
-    /// `shapes_begin` to `shapes_end`.
-    #[napi(catch_unwind)]
-    pub fn write_values(
-        &mut self,
-        connection: f64,
-        bytes: &[u8],
-        begin: u32,
-        end: u32,
-        shapes_begin: u32,
-        shapes_end: u32,
-    ) -> errors::Result<f64> {
-        let (notes, shapes) = notes_of(bytes, begin..end, shapes_begin..shapes_end)?;
-        let around = Around {
-            before: &HEADER_PLACE,
-            mark: MARK,
-        };
-        self.scratch.clear();
-        values::print(notes, shapes, around, &mut self.scratch).map_err(malformed)?;
-        self.write_scratch(connection)
-    }
+/// `write(connection, text)` sends frames: `"\n\0\0\0"` and a JSON text each. Returns 0 if the kernel took
+/// everything, else the number of bytes after which it will have.
+fn write(writer: &Writer, call: &Call<2>) -> errors::Result<f64> {
+    writer.write(call.number(0)?, |scratch| {
+        read_utf8(call.env(), call.value(1), scratch)
+    })
+}
+
+/// `writeBytes(connection, bytes, length)`: as `write`, of the text that the first `length` of `bytes` are,
+/// in UTF-8.
+fn write_bytes(writer: &Writer, call: &Call<3>) -> errors::Result<f64> {
+    let text = call.bytes(1)?.get(..call.whole(2)? as usize);
+    let text = text.ok_or_else(|| malformed(Malformed))?;
+    writer.write(call.number(0)?, |scratch| {
+        scratch.extend_from_slice(text);
+        Ok(())
+    })
+}
+
+/// `writeValues(connection, bytes, begin, end, shapesBegin, shapesEnd)`: as `write`, of messages in the form
+/// of [`values`], with their shapes.
+fn write_values(writer: &Writer, call: &Call<6>) -> errors::Result<f64> {
+    let (notes, shapes) = notes_of(
+        call.bytes(1)?,
+        call.whole(2)?..call.whole(3)?,
+        call.whole(4)?..call.whole(5)?,
+    )?;
+    let around = Around {
+        before: &HEADER_PLACE,
+        mark: MARK,
+    };
+    writer.write(call.number(0)?, |scratch| {
+        values::print(notes, shapes, around, scratch).map_err(malformed)
+    })
 }
 
 /// A larger write buffer is given back after use.

@@ -14,6 +14,7 @@ mod delivery;
 mod errors;
 mod event_loop;
 mod events;
+mod functions;
 mod hub;
 mod inbox;
 mod messages;
