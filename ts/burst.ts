@@ -6,25 +6,36 @@ import type { Outbox } from './outbox.js';
  */
 const BURST_LENGTH_MAX = 256 * 1024;
 
-/** The outboxes that wait for the end of the tick, and the length of their text. */
-const outboxes = new Set<Outbox>();
+/** The outboxes that were given something in this tick, and the length of all of it. */
+let outboxes: Outbox[] = [];
 let length = 0;
 
-/** Notes that `outbox` was given `added` units or bytes, and sends everything that is too much. */
-export function pace(outbox: Outbox, added: number): void {
-  // A promise job, because test runners may replace `nextTick` and `queueMicrotask`.
-  if (outboxes.size === 0) SETTLED.then(end);
-  outboxes.add(outbox);
-  length += added;
-  if (length <= BURST_LENGTH_MAX) return;
-  // Each tells its own senders of a failure, and does not throw.
-  for (const each of outboxes) each.flush();
-  length = 0;
+/** What the outboxes of all clients have in common. */
+export interface Burst {
+  /** `outbox` is given something, for the first time in this tick. */
+  join(outbox: Outbox): void;
+  /** One of them was given so many units, or bytes. Sends everything that waits if it is too much. */
+  add(added: number): void;
+  /** The tick ends: each outbox sends what it has. */
+  end(): void;
 }
 
-function end(): void {
-  outboxes.clear();
-  length = 0;
-}
+export const burst: Burst = {
+  join(outbox) {
+    outboxes.push(outbox);
+  },
 
-const SETTLED = Promise.resolve();
+  add(added) {
+    length += added;
+    if (length <= BURST_LENGTH_MAX) return;
+    length = 0;
+    // Each tells its own senders of a failure, and does not throw.
+    for (const each of outboxes) each.flush();
+  },
+
+  end() {
+    // The first one says it for all.
+    if (outboxes.length > 0) outboxes = [];
+    length = 0;
+  },
+};

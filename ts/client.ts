@@ -1,6 +1,6 @@
 import { AckSender } from './ack-sender.js';
 import { MARK } from './acknowledgements.js';
-import { pace } from './burst.js';
+import { burst } from './burst.js';
 import { idOf } from './columns.js';
 import { Emitter } from './emitter.js';
 import { abortReason, DeliveryError, fromNative, IpcError, invalidArgument } from './errors.js';
@@ -8,7 +8,7 @@ import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loo
 import { MalformedFrame, stringify, withId } from './frames.js';
 import { limits } from './limits.js';
 import { Notebook, release } from './message-body.js';
-import type { NativeClientOptions, NativeHub } from './native.js';
+import type { NativeClientOptions } from './native.js';
 import { DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
 import { type FrameWriter, Outbox } from './outbox.js';
 import { PlainIds } from './plain-ids.js';
@@ -567,7 +567,7 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
       this.#keepAlive.active = true;
       this.#requests.restart();
       this.#plainIds = new PlainIds();
-      this.#outbox = new Outbox(writerTo(key), pace);
+      this.#outbox = new Outbox(writerTo(key), burst);
       const attempt = this.#attempt;
       this.#attempt = undefined;
       attempt?.resolve();
@@ -635,16 +635,21 @@ export function checkSocketPath(path: string): void {
 }
 
 function writerTo(key: number): FrameWriter {
-  const write = (call: (hub: NativeHub) => number) => {
-    try {
-      return call(nativeHub());
-    } catch (error) {
-      throw fromNative(error);
-    }
-  };
   return {
-    text: (frames) => write((hub) => writeText(hub, key, frames)),
-    values: (...values) => write((hub) => hub.writeValues(key, ...values)),
+    text(frames) {
+      try {
+        return writeText(nativeHub(), key, frames);
+      } catch (error) {
+        throw fromNative(error);
+      }
+    },
+    values(bytes, begin, end, shapesBegin, shapesEnd) {
+      try {
+        return nativeHub().writeValues(key, bytes, begin, end, shapesBegin, shapesEnd);
+      } catch (error) {
+        throw fromNative(error);
+      }
+    },
   };
 }
 

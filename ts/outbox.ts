@@ -1,8 +1,9 @@
 import { MARK } from './acknowledgements.js';
+import type { Burst } from './burst.js';
 import type { IpcError } from './errors.js';
 import { stringify, withId } from './frames.js';
 import type { MessageBody, NotedMessage } from './message-body.js';
-import type { NativeValues } from './native.js';
+import type { TakeValues } from './native.js';
 import { chooseNotes } from './value-habit.js';
 import { ValueBuffer } from './value-writer.js';
 
@@ -46,7 +47,7 @@ function newBatch(): Batch {
  */
 export interface FrameWriter {
   text(frames: string): number;
-  values(...values: NativeValues): number;
+  readonly values: TakeValues<number>;
 }
 
 /**
@@ -55,7 +56,7 @@ export interface FrameWriter {
  */
 export class Outbox {
   readonly #writer: FrameWriter;
-  readonly #pace: ((outbox: Outbox, added: number) => void) | undefined;
+  readonly #burst: Burst | undefined;
   /** Called at once when everything that was added has been offered to the kernel. */
   onFlush: ((error: IpcError | undefined) => void) | undefined;
   // What waits for the end of the tick: a text, or messages of a buffer. One of them is empty, so
@@ -71,13 +72,14 @@ export class Outbox {
   #scheduled = false;
   readonly #flush = (): void => {
     this.#scheduled = false;
+    this.#burst?.end();
     this.flush();
   };
 
-  /** `pace` is told of everything that is added, in units or bytes. */
-  constructor(writer: FrameWriter, pace?: (outbox: Outbox, added: number) => void) {
+  /** `burst` is told of everything that is added. */
+  constructor(writer: FrameWriter, burst?: Burst) {
     this.#writer = writer;
-    this.#pace = pace;
+    this.#burst = burst;
   }
 
   /**
@@ -184,14 +186,14 @@ export class Outbox {
 
   /** Sends what waits, now if it is much or at the end of the tick. */
   #go(added: number): void {
-    if (this.#text.length > BATCH_LENGTH_MAX || this.#valuesLength > BATCH_BYTES_MAX) {
-      this.flush();
-    } else if (!this.#scheduled) {
+    if (!this.#scheduled) {
       this.#scheduled = true;
+      this.#burst?.join(this);
       // A promise job, because test runners may replace `nextTick` and `queueMicrotask`.
       SETTLED.then(this.#flush);
     }
-    this.#pace?.(this, added);
+    if (this.#text.length > BATCH_LENGTH_MAX || this.#valuesLength > BATCH_BYTES_MAX) this.flush();
+    this.#burst?.add(added);
   }
 
   /**

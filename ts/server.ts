@@ -334,7 +334,8 @@ class Run implements Endpoint {
   readonly #waiting = new Fifo<Delivery>();
   #running = 0;
   #starting = false;
-  readonly #settledIn = new Set<Connection>();
+  /** Connections with messages that are done, of which the addon was not told. */
+  #settledIn: Connection[] = [];
   #onStopped: (() => void) | undefined;
   #counts = { malformed: 0, handlerErrors: 0, unhandled: 0 };
   /** The addon's counters at the end, when it has forgotten the server. */
@@ -380,7 +381,8 @@ class Run implements Endpoint {
   onAccepted(id: number, uid: number, pid: number): void {
     const outbox = new Outbox({
       text: (frames) => writeText(nativeHub(), id, frames),
-      values: (...values) => nativeHub().writeValues(id, ...values),
+      values: (bytes, begin, end, shapesBegin, shapesEnd) =>
+        nativeHub().writeValues(id, bytes, begin, end, shapesBegin, shapesEnd),
     });
     const connection = { id, uid, pid, outbox, settled: 0, acks: undefined };
     this.#connections.set(id, connection);
@@ -581,13 +583,15 @@ class Run implements Endpoint {
 
   /** Tells the addon that a message is done: all of one tick together, after their replies. */
   #settle(connection: Connection): void {
-    connection.settled++;
-    if (this.#settledIn.size === 0) SETTLED.then(this.#tellSettled);
-    this.#settledIn.add(connection);
+    if (connection.settled++ > 0) return;
+    if (this.#settledIn.length === 0) SETTLED.then(this.#tellSettled);
+    this.#settledIn.push(connection);
   }
 
   readonly #tellSettled = (): void => {
-    for (const connection of this.#settledIn) {
+    const settledIn = this.#settledIn;
+    this.#settledIn = [];
+    for (const connection of settledIn) {
       const { id, acks, outbox, settled } = connection;
       connection.settled = 0;
       if (acks !== undefined && this.#connections.has(id)) {
@@ -597,7 +601,6 @@ class Run implements Endpoint {
       // After the end of the stop nobody counts any more.
       if (this.#final === undefined) nativeHub().settle(this.#key, id, settled);
     }
-    this.#settledIn.clear();
   };
 }
 

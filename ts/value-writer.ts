@@ -1,6 +1,6 @@
 import { types } from 'node:util';
 import { internal } from './errors.js';
-import type { NativeValues } from './native.js';
+import type { TakeValues } from './native.js';
 import { IS_PLAIN } from './plain-units.js';
 import { observe } from './value-habit.js';
 import {
@@ -216,11 +216,7 @@ export class ValueBuffer {
   }
 
   /** Hands messages to the addon: all of them, or those from `begin` to `end`. */
-  handTo<Result>(
-    take: (...values: NativeValues) => Result,
-    begin = 0,
-    end: number = this.#length,
-  ): Result {
+  handTo<Result>(take: TakeValues<Result>, begin = 0, end: number = this.#length): Result {
     // The next message takes the place of the shapes.
     this.#open();
     bytesEnd = Number.POSITIVE_INFINITY;
@@ -251,7 +247,8 @@ export class ValueBuffer {
     opens++;
     this.#length = 0;
     this.#holder = ++lives;
-    this.#shapes.length = 0;
+    // To cut the old one takes a call of V8, and so does to add to it again.
+    if (this.#shapes.length > 0) this.#shapes = [];
     if (keptBytes + this.#bytes.length > KEPT_BYTES_MAX) return;
     keptBytes += this.#bytes.length;
     kept.push(this);

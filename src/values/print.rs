@@ -95,6 +95,10 @@ fn print_each(
 const APART: u8 = Token::Apart as u8;
 const APART_UNITS: u8 = Token::ApartUnits as u8;
 
+/// Room for the keys and the shapes of a message of its own.
+const KEYS: usize = 32;
+const SHAPES: usize = 8;
+
 /// Keys and words in the form in which they are printed.
 struct Definitions<'a> {
     keys: Vec<(Kind, Bytes<'a>)>,
@@ -149,8 +153,8 @@ struct ShapeEnd {
 impl<'a> Definitions<'a> {
     fn of(definitions: &'a [u8]) -> Result<Self, Malformed> {
         let mut notes = Notes(definitions);
-        let mut keys = Vec::new();
-        let (mut ends, mut words) = (Vec::new(), Vec::new());
+        let mut keys = Vec::with_capacity(KEYS);
+        let (mut ends, mut words) = (Vec::with_capacity(SHAPES), Vec::new());
         while !notes.0.is_empty() {
             let mut fixed_bytes = 0;
             let count = match notes.u16()? {
