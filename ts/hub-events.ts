@@ -92,9 +92,13 @@ export class EventReader {
   next(): HubEvent | undefined {
     if (this.#at === this.#end) return undefined;
     const kind = this.#number() as EventKind;
-    const event: HubEvent = { kind, endpoint: this.#number(), elements: [] };
-    for (const form of ELEMENTS[kind]) event.elements.push(this.#element(form));
-    return event;
+    const endpoint = this.#number();
+    const forms = ELEMENTS[kind];
+    const elements = new Array<unknown>(forms.length);
+    for (let index = 0; index < forms.length; index++) {
+      elements[index] = this.#element(forms[index] as Form);
+    }
+    return { kind, endpoint, elements };
   }
 
   #number(): number {
@@ -114,8 +118,8 @@ export class EventReader {
         return { source, begin: this.#number(), end: this.#number() };
       }
       case Form.List: {
-        const list: number[] = [];
-        for (let left = this.#number(); left > 0; left--) list.push(this.#number());
+        const list = new Array<number>(this.#number());
+        for (let index = 0; index < list.length; index++) list[index] = this.#number();
         return list;
       }
     }

@@ -5,6 +5,9 @@ use super::Token;
 /// Length of what stands in front of the messages: [`Token::Texts`] and two numbers.
 pub(super) const PREFIX_BYTES: usize = 9;
 
+/// Room for the notes of a short message, which would else be moved half a dozen times while it grows.
+const NOTES_BYTES: usize = 512;
+
 /// Notes of messages, and the texts that stand behind them.
 #[derive(Debug, Default)]
 pub struct Draft {
@@ -37,6 +40,7 @@ impl Draft {
     /// Has room for the prefix. To be called before the first message.
     pub(super) fn prepare(&mut self) {
         if self.notes.len() == self.begin {
+            self.notes.reserve(NOTES_BYTES);
             self.notes.push(Token::Texts as u8);
             self.notes.extend_from_slice(&[0; PREFIX_BYTES - 1]);
         }
