@@ -88,10 +88,12 @@ test('the functions of the addon refuse what they do not take', () => {
     () => hub.writeValues(1, four, 3, 2, 0, 0),
     () => hub.writeValues(1, four, 0, 4, 4, 4),
     () => hub.settle(1, 2),
+    () => hub.isConnected(),
   ];
   for (const call of wrong) assert.throws(call, { code: 'ERR_IPC_INTERNAL' }, String(call));
   assert.throws(() => hub.write(1, '\n\0\0\0{}'), { code: 'ERR_IPC_CONNECTION_LOST' });
   hub.settle(1, 2, 3);
+  assert.equal(hub.isConnected(1), 0);
   hub.close();
   assert.throws(() => hub.write(1, '\n\0\0\0{}'), { code: 'ERR_IPC_INTERNAL' });
 });

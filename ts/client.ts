@@ -399,7 +399,8 @@ export class UnixSocketClient extends Emitter<UnixSocketClientEvents> {
 
   /** Whether there is a connection, as the kernel knows it now. */
   isConnected(): boolean {
-    return this.#connected && this.#key !== undefined && nativeHub().isConnected(this.#key);
+    const key = this.#key;
+    return this.#connected && key !== undefined && nativeHub().isConnected(key) === 1;
   }
 
   /**

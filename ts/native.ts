@@ -124,7 +124,8 @@ export interface NativeHub {
   connect(client: number): void;
   disconnect(client: number): void;
   dropClient(client: number): void;
-  isConnected(client: number): boolean;
+  /** 1 if it is, else 0. */
+  isConnected(client: number): number;
   setListening(client: number, listening: boolean): void;
   clientStats(client: number): NativeClientStats | null;
   /** Null if it cannot be known. */

@@ -110,7 +110,8 @@ impl NativeHub {
 
 #[napi]
 impl NativeHub {
-    /// Gives itself the functions `write`, `writeBytes`, `writeValues` and `settle`, see below.
+    /// Gives itself the functions `write`, `writeBytes`, `writeValues`, `settle` and `isConnected`, see
+    /// below.
     #[napi(constructor, catch_unwind)]
     pub fn new(
         env: Env,
@@ -127,6 +128,7 @@ impl NativeHub {
         define(env, this, c"writeBytes", &writer, write_bytes)?;
         define(env, this, c"writeValues", &writer, write_values)?;
         define(env, this, c"settle", &event_loop, settle)?;
+        define(env, this, c"isConnected", &event_loop, is_connected)?;
         Ok(NativeHub { event_loop })
     }
 
@@ -243,12 +245,6 @@ impl NativeHub {
     }
 
     #[napi(catch_unwind)]
-    pub fn is_connected(&self, client: f64) -> errors::Result<bool> {
-        self.event_loop
-            .with_hub(|hub| hub.is_connected(Key::from_number(client)))
-    }
-
-    #[napi(catch_unwind)]
     pub fn set_listening(&self, client: f64, listening: bool) -> errors::Result<()> {
         self.event_loop
             .with_hub(|hub| hub.set_listening(Key::from_number(client), listening))
@@ -290,6 +286,14 @@ fn settle(event_loop: &EventLoop, call: &Call<3>) -> errors::Result<f64> {
     let count = call.whole(2)?;
     event_loop.with_hub(|hub| hub.settle(server, connection, count))?;
     Ok(0.0)
+}
+
+/// `isConnected(client)`: 1 if it has a connection of which the kernel knows no end, else 0. Callers ask
+/// before they send.
+fn is_connected(event_loop: &EventLoop, call: &Call<1>) -> errors::Result<f64> {
+    let client = Key::from_number(call.number(0)?);
+    let is_connected = event_loop.with_hub(|hub| hub.is_connected(client))?;
+    Ok(f64::from(u8::from(is_connected)))
 }
 
 /// What writes to the connections.
