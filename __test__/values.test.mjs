@@ -576,21 +576,14 @@ test('after a few messages that are better left to JSON.stringify the next ones 
     assert.equal(chooseNotes(), true);
     observe({ texts: 4, slowTexts: 4, integers: 300, doubles: 0 });
   };
-  for (const one of [
-    texts,
-    texts,
-    texts,
-    numbers,
-    texts,
-    texts,
-    texts,
-    integers,
-    texts,
-    texts,
-    texts,
-    texts,
-  ])
-    one();
+  const few = () => {
+    assert.equal(chooseNotes(), true);
+    observe({ texts: 4, slowTexts: 0, integers: 1, doubles: 3 });
+  };
+  for (const suited of [numbers, integers, few]) {
+    for (const one of [texts, texts, texts, suited]) one();
+  }
+  for (let left = 4; left > 0; left--) texts();
   for (let round = 0; round < 2; round++) {
     for (let left = 31; left > 0; left--) assert.equal(chooseNotes(), false);
     texts();
