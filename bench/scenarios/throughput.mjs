@@ -1,5 +1,5 @@
-// One-way throughput of one client: windows of 256 sends are awaited; a round ends when the
-// receiver has handled all. The floor is `JSON.stringify` and `JSON.parse` of the same messages.
+// One-way throughput of one client: windows of 256 sends are awaited, or each by itself; a round ends
+// when the receiver has handled all. The floor is `JSON.stringify` and `JSON.parse` of the same messages.
 import { Countdown, cpuMeter, now } from '../lib/clock.mjs';
 import { pool } from '../lib/messages.mjs';
 import { atLeast, atMost } from '../lib/metrics.mjs';
@@ -50,7 +50,13 @@ export const scenario = {
       subjects: ['ours', 'plain', { name: 'json', params: { count: count / 4 } }],
       targets: [atLeast(1.5, 'rate', 'plain'), atMost(1.2, 'cpu', 'json')],
     }));
-    return [...sizes, ...others];
+    const alone = {
+      label: '200 B, each awaited',
+      params: { bytes: 200, count: quick ? 12_000 : 30_000, window: 1 },
+      subjects: ['ours', 'plain'],
+      targets: [atLeast(1, 'rate', 'plain')],
+    };
+    return [...sizes, alone, ...others];
   },
   children,
   round,
@@ -116,7 +122,7 @@ export const roles = {
   },
 };
 
-async function sending(name, { connections = 1 }, messages, socketPath, dbPath) {
+async function sending(name, { connections = 1, window }, messages, socketPath, dbPath) {
   if (name === 'json') return (count) => writeAndParse(messages, count);
   const { connect } = await subject(name);
   const clients = [];
@@ -124,7 +130,7 @@ async function sending(name, { connections = 1 }, messages, socketPath, dbPath) 
   return (count) => {
     const upTo = (client) => Math.floor((client * count) / connections);
     return Promise.all(
-      clients.map((client, at) => sendWindows(client, messages, upTo(at + 1) - upTo(at))),
+      clients.map((client, at) => sendWindows(client, messages, upTo(at + 1) - upTo(at), window)),
     );
   };
 }
