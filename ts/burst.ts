@@ -6,26 +6,25 @@ import type { Outbox } from './outbox.js';
  */
 const BURST_LENGTH_MAX = 256 * 1024;
 
-/** The outboxes that were given something in this tick, and the length of all of it. */
+/** The outboxes that were given something in this round, and the length of all of it. */
 let outboxes: Outbox[] = [];
 let length = 0;
+let round = 0;
 
-/** What the outboxes of all clients have in common. */
+/** What the outboxes of all clients have in common. A round begins with the first of them that is given something. */
 export interface Burst {
-  /** `outbox` is given something, for the first time in this tick. */
-  join(outbox: Outbox): void;
-  /** One of them was given so many units, or bytes. Sends everything that waits if it is too much. */
-  add(added: number): void;
-  /** The tick ends: each outbox sends what it has. */
-  end(): void;
+  /** `outbox` was given so many units, or bytes. Sends everything that waits if it is too much. */
+  add(outbox: Outbox, added: number): void;
+  /** `outbox` sends what waited for the end of the tick. With the first one of a round that ends. */
+  end(outbox: Outbox): void;
 }
 
 export const burst: Burst = {
-  join(outbox) {
-    outboxes.push(outbox);
-  },
-
-  add(added) {
+  add(outbox, added) {
+    if (outbox.round !== round) {
+      outbox.round = round;
+      outboxes.push(outbox);
+    }
     length += added;
     if (length <= BURST_LENGTH_MAX) return;
     length = 0;
@@ -33,9 +32,10 @@ export const burst: Burst = {
     for (const each of outboxes) each.flush();
   },
 
-  end() {
-    // The first one says it for all.
-    if (outboxes.length > 0) outboxes = [];
+  end(outbox) {
+    if (outboxes[0] !== outbox) return;
+    outboxes = [];
     length = 0;
+    round++;
   },
 };

@@ -59,6 +59,8 @@ export class Outbox {
   readonly #burst: Burst | undefined;
   /** Called at once when everything that was added has been offered to the kernel. */
   onFlush: ((error: IpcError | undefined) => void) | undefined;
+  /** The newest round of its burst in which it was given something. */
+  round = -1;
   // What waits for the end of the tick: a text, or messages of a buffer. One of them is empty, so
   // that messages leave in the order in which they came.
   #text = '';
@@ -72,7 +74,7 @@ export class Outbox {
   #scheduled = false;
   readonly #flush = (): void => {
     this.#scheduled = false;
-    this.#burst?.end();
+    this.#burst?.end(this);
     this.flush();
   };
 
@@ -188,12 +190,11 @@ export class Outbox {
   #go(added: number): void {
     if (!this.#scheduled) {
       this.#scheduled = true;
-      this.#burst?.join(this);
       // A promise job, because test runners may replace `nextTick` and `queueMicrotask`.
       SETTLED.then(this.#flush);
     }
     if (this.#text.length > BATCH_LENGTH_MAX || this.#valuesLength > BATCH_BYTES_MAX) this.flush();
-    this.#burst?.add(added);
+    this.#burst?.add(this, added);
   }
 
   /**
