@@ -8,8 +8,15 @@ const SLOTS_PER_ID = 2;
 const KEY_0 = (Math.random() * 2 ** 32) | 0;
 const KEY_1 = (Math.random() * 2 ** 32) | 0;
 
-/** UTF-16 units that there is room for at the beginning; it doubles as needed. */
-const UNITS_MIN = 16 * 1024;
+/** Ids stand in chunks of so many bytes, a power of two, so that none of them has to move. */
+const CHUNK_BITS = 16;
+const CHUNK_BYTES = 1 << CHUNK_BITS;
+
+/** What stands before each: its length in units, and how many bytes each of them has. */
+const HEAD_BYTES = 2;
+
+/** Its units have one byte each if they are all below this. */
+const NARROW_END = 0x100;
 
 /**
  * A set of ids that are asked for once and mostly not there.
@@ -24,10 +31,11 @@ const UNITS_MIN = 16 * 1024;
 export class IdSet {
   /** The hash of an id, or 0. */
   #hashes = new Int32Array(SLOTS_MIN);
-  /** Where in `#units` the id in the same slot of `#hashes` is: its length, and then itself. */
+  /** The place in `#chunks` of the id in the same slot of `#hashes`. */
   #places = new Uint32Array(SLOTS_MIN);
-  #units = new Uint16Array(UNITS_MIN);
-  #unitsUsed = 0;
+  #chunks: Uint8Array[] = [];
+  /** The place behind the last id. */
+  #end = 0;
   #size = 0;
 
   get size(): number {
@@ -45,25 +53,31 @@ export class IdSet {
     }
   }
 
-  /** Adds an id that is not there. It has fewer than 2^16 units. */
+  /** Adds an id that is not there, of at most 255 UTF-16 units. */
   add(id: string, hash: number): void {
-    this.#size++;
-    if (this.#size * SLOTS_PER_ID > this.#hashes.length) this.#grow();
+    if ((this.#size + 1) * SLOTS_PER_ID > this.#hashes.length) this.#grow();
     this.#put(hash, this.#append(id));
+    this.#size++;
   }
 
+  /** Keeps the room that was used, for as many again. */
   clear(): void {
     this.#hashes.fill(0);
-    this.#unitsUsed = 0;
+    this.#chunks.length = Math.ceil(this.#end / CHUNK_BYTES);
+    this.#end = 0;
     this.#size = 0;
   }
 
   #isAt(place: number, id: string): boolean {
-    const units = this.#units;
+    const chunk = this.#chunks[place >>> CHUNK_BITS] as Uint8Array;
+    const begin = place & (CHUNK_BYTES - 1);
     const { length } = id;
-    if (units[place] !== length) return false;
-    for (let index = 0; index < length; index++) {
-      if (units[place + 1 + index] !== id.charCodeAt(index)) return false;
+    if (chunk[begin] !== length) return false;
+    const step = chunk[begin + 1] as number;
+    let at = begin + HEAD_BYTES;
+    for (let index = 0; index < length; index++, at += step) {
+      const high = step === 1 ? 0 : (chunk[at + 1] as number) << 8;
+      if (((chunk[at] as number) | high) !== id.charCodeAt(index)) return false;
     }
     return true;
   }
@@ -71,17 +85,29 @@ export class IdSet {
   /** Copies an id; returns its place. */
   #append(id: string): number {
     const { length } = id;
-    const place = this.#unitsUsed;
-    this.#unitsUsed = place + 1 + length;
-    if (this.#unitsUsed > this.#units.length) {
-      const units = new Uint16Array(Math.max(2 * this.#units.length, this.#unitsUsed));
-      units.set(this.#units);
-      this.#units = units;
+    let place = this.#end;
+    const room = CHUNK_BYTES - (place & (CHUNK_BYTES - 1));
+    if (room < HEAD_BYTES + 2 * length) place += room;
+    const chunk = this.#chunkOf(place);
+    const begin = place & (CHUNK_BYTES - 1);
+    const step = isNarrow(id) ? 1 : 2;
+    let at = begin;
+    chunk[at++] = length;
+    chunk[at++] = step;
+    for (let index = 0; index < length; index++) {
+      const unit = id.charCodeAt(index);
+      chunk[at++] = unit;
+      if (step === 2) chunk[at++] = unit >> 8;
     }
-    const units = this.#units;
-    units[place] = length;
-    for (let index = 0; index < length; index++) units[place + 1 + index] = id.charCodeAt(index);
+    this.#end = place + at - begin;
     return place;
+  }
+
+  #chunkOf(place: number): Uint8Array {
+    const index = place >>> CHUNK_BITS;
+    const chunk = this.#chunks[index] ?? new Uint8Array(CHUNK_BYTES);
+    this.#chunks[index] = chunk;
+    return chunk;
   }
 
   #put(hash: number, place: number): void {
@@ -96,12 +122,21 @@ export class IdSet {
   #grow(): void {
     const hashes = this.#hashes;
     const places = this.#places;
-    this.#hashes = new Int32Array(2 * hashes.length);
-    this.#places = new Uint32Array(2 * hashes.length);
+    const count = 2 * hashes.length;
+    const [nextHashes, nextPlaces] = [new Int32Array(count), new Uint32Array(count)];
+    this.#hashes = nextHashes;
+    this.#places = nextPlaces;
     for (const [slot, hash] of hashes.entries()) {
       if (hash !== 0) this.#put(hash, places[slot] as number);
     }
   }
+}
+
+function isNarrow(id: string): boolean {
+  for (let index = 0; index < id.length; index++) {
+    if (id.charCodeAt(index) >= NARROW_END) return false;
+  }
+  return true;
 }
 
 /**
