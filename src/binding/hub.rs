@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use napi::JsValue;
 use napi::bindgen_prelude::*;
+use napi::{JsValue, sys};
 use napi_derive::napi;
 
 use super::errors::{self, exception};
@@ -120,15 +120,7 @@ impl NativeHub {
     ) -> errors::Result<Self> {
         let (env, this) = (env.raw(), this.raw());
         let event_loop = EventLoop::start(env, dispatch.raw())?;
-        let writer = Rc::new(Writer {
-            event_loop: Rc::clone(&event_loop),
-            scratch: RefCell::default(),
-        });
-        define(env, this, c"write", &writer, write)?;
-        define(env, this, c"writeBytes", &writer, write_bytes)?;
-        define(env, this, c"writeValues", &writer, write_values)?;
-        define(env, this, c"settle", &event_loop, settle)?;
-        define(env, this, c"isConnected", &event_loop, is_connected)?;
+        define_functions(env, this, &event_loop).inspect_err(|_| event_loop.close())?;
         Ok(NativeHub { event_loop })
     }
 
@@ -280,6 +272,22 @@ impl NativeHub {
     }
 }
 
+fn define_functions(
+    env: sys::napi_env,
+    hub: sys::napi_value,
+    event_loop: &Rc<EventLoop>,
+) -> errors::Result<()> {
+    let writer = Rc::new(Writer {
+        event_loop: Rc::clone(event_loop),
+        scratch: RefCell::default(),
+    });
+    define(env, hub, c"write", &writer, write)?;
+    define(env, hub, c"writeBytes", &writer, write_bytes)?;
+    define(env, hub, c"writeValues", &writer, write_values)?;
+    define(env, hub, c"settle", event_loop, settle)?;
+    define(env, hub, c"isConnected", event_loop, is_connected)
+}
+
 /// `settle(server, connection, count)`: so many more messages of a server's connection are done.
 fn settle(event_loop: &EventLoop, call: &Call<3>) -> errors::Result<f64> {
     let [server, connection] = [call.number(0)?, call.number(1)?].map(Key::from_number);
@@ -313,13 +321,13 @@ impl Writer {
         let mut scratch = self.scratch.borrow_mut();
         scratch.clear();
         fill(&mut scratch)?;
-        let waits = self
+        let written = self
             .event_loop
-            .with_hub(|hub| hub.write(Key::from_number(connection), &mut scratch))?
-            .map_err(exception)?;
+            .with_hub(|hub| hub.write(Key::from_number(connection), &mut scratch));
         if scratch.capacity() > SCRATCH_BYTES_MAX {
             *scratch = Vec::new();
         }
+        let waits = written?.map_err(exception)?;
         Ok(waits.map_or(0.0, |bytes| bytes as f64))
     }
 }

@@ -170,6 +170,7 @@ pub fn check(status: sys::napi_status) -> Result<()> {
     }
     let message = match status {
         sys::Status::napi_string_expected => "a string was expected".to_owned(),
+        sys::Status::napi_number_expected => "a number was expected".to_owned(),
         status => format!("Node-API status {status}"),
     };
     Err(super::errors::exception(Error::rule(
