@@ -100,14 +100,7 @@ export type NativeValues = [
   shapesEnd: number,
 ];
 
-/** Takes {@link NativeValues}: as parameters, because a list of them would be made for each call. */
-export type TakeValues<Result> = (
-  bytes: Uint8Array,
-  begin: number,
-  end: number,
-  shapesBegin: number,
-  shapesEnd: number,
-) => Result;
+export type TakeValues<Result> = (...values: NativeValues) => Result;
 
 export interface NativeHub {
   setKeepAlive(alive: boolean): void;

@@ -10,7 +10,7 @@ const IS_STRINGIFY_QUICK = V8_VERSION >= 14;
 const INTEGERS_PER_DOUBLE = 4;
 
 /**
- * A message with so few strings, and no fewer numbers, had better be noted even then: what a call of
+ * A message with so few strings, and no fewer numbers than these or flags, had better be noted even then: what a call of
  * `JSON.stringify` costs by itself is saved, and twice that where a string was put together just before, as
  * ids often are. V8 is quick only with strings that lie in one piece, which they do when they get older.
  */
@@ -48,14 +48,18 @@ export interface Makeup {
   integers: number;
   /** Numbers with a fraction. */
   doubles: number;
+  /** `true`, `false` and `null`. */
+  flags: number;
 }
 
 /** Notes were taken of a message. */
-export function observe({ texts, slowTexts, integers, doubles }: Makeup): void {
+export function observe({ texts, slowTexts, integers, doubles, flags }: Makeup): void {
   const quicker = ARE_STRINGS_SLOW ? slowTexts : texts;
   const saved = doubles + integers / INTEGERS_PER_DOUBLE;
+  const isMostlyNumbers =
+    texts > 0 && texts <= FEW_TEXTS && integers + doubles >= Math.max(texts, flags);
   const isSuited = IS_STRINGIFY_QUICK
-    ? (saved >= 32 && saved >= 8 * texts) || (texts <= FEW_TEXTS && integers + doubles >= texts)
+    ? isMostlyNumbers || (saved >= 32 && saved >= 8 * texts)
     : quicker <= 8 || 4 * doubles >= 3 * quicker;
   if (isSuited) {
     unsuited = 0;

@@ -62,9 +62,10 @@ export interface Layout {
   readonly fixedBytes: number;
   /** How long they are in a JSON text, about. */
   readonly jsonLength: number;
-  /** How many of them are whole numbers, and numbers with a fraction. */
+  /** How many of them are whole numbers, numbers with a fraction, and flags. */
   readonly integers: number;
   readonly doubles: number;
+  readonly flags: number;
   readonly keys: readonly string[];
   /** Notes the values of an object, those of fixed length from `begin` on. */
   readonly write: (object: object, begin: number) => Written;
@@ -303,6 +304,7 @@ return true}`;
       jsonLength,
       integers: kinds.filter((kind) => kind === Kind.Integer).length,
       doubles: kinds.filter((kind) => kind === Kind.Double).length,
+      flags: kinds.filter((kind) => kind === Kind.Flag).length,
       write: make(keys, valuesOf, writer.write, writer.view),
     };
     definitions.push(define(shape, (index) => kinds[index] as Kind));

@@ -104,6 +104,8 @@ let place = 0;
 let textCount = 0;
 let integerCount = 0;
 let doubleCount = 0;
+/** `true`, `false` and `null`. */
+let flagCount = 0;
 /** Those of the strings that were noted in UTF-16, and keys of objects that no shape has. */
 let slowTextCount = 0;
 /** UTF-16 units of these strings. */
@@ -193,6 +195,7 @@ export class ValueBuffer {
         slowTexts: slowTextCount,
         integers: integerCount,
         doubles: doubleCount,
+        flags: flagCount,
       });
     } catch {
       // Be it a getter that throws or too little memory: it happens to JSON.stringify again.
@@ -299,6 +302,7 @@ export class ValueBuffer {
     textCount = 0;
     integerCount = 0;
     doubleCount = 0;
+    flagCount = 0;
     slowTextCount = 0;
     textLength = 0;
     isApart = false;
@@ -428,6 +432,7 @@ function writeValue(value: unknown): void {
 
 function writeWord(token: Token): void {
   bytes[at++] = token;
+  flagCount++;
   valueLength += 6;
 }
 
@@ -634,6 +639,7 @@ function writeByLayout(object: object, layout: Layout): boolean {
   valueLength += layout.jsonLength;
   integerCount += layout.integers;
   doubleCount += layout.doubles;
+  flagCount += layout.flags;
   const number = numberOf(layout.id);
   bytes[begin] = Token.Object;
   bytes[begin + 1] = number;
