@@ -62,17 +62,45 @@ const handlerCalls = new AsyncLocalStorage<Job>();
 
 /**
  * Before Node.js 24 the storage keeps what it stores at the resource that runs. That is the global object
- * in a call from an addon, where each property costs as much as all the rest.
+ * in a call from an addon, where each property costs as much as all the rest. Since then each `run` makes
+ * two maps, one to go back with; a resource goes back to what was there before it.
  */
 const STORES_AT_RESOURCE = Number.parseInt(process.versions.node, 10) < 24;
+
+/** The context that the handlers of a batch begin in, as long as the batch is handled. */
+let batchScope: AsyncResource | undefined;
 
 /**
  * Calls `work`, from the addon, where it can call handlers at a low price. The resource is made anew each
  * time: it holds the context that it is made in, and what handlers put there.
  */
 export function inHandlerScope(work: () => void): void {
-  if (STORES_AT_RESOURCE) new AsyncResource('FlowtraceIpcHandlers').runInAsyncScope(work);
-  else work();
+  const scope = new AsyncResource('FlowtraceIpcHandlers');
+  if (STORES_AT_RESOURCE) {
+    scope.runInAsyncScope(work);
+    return;
+  }
+  const outer = batchScope;
+  batchScope = scope;
+  try {
+    work();
+  } finally {
+    batchScope = outer;
+  }
+}
+
+type Handle = IntakeHost['handle'];
+
+/** Calls a handler so that it, and what it begins, can be told from others. */
+function callHandler(handle: Handle, job: Job): unknown {
+  return batchScope === undefined
+    ? handlerCalls.run(job, handle, job.message, job.info)
+    : batchScope.runInAsyncScope(enterHandler, undefined, handle, job);
+}
+
+function enterHandler(handle: Handle, job: Job): unknown {
+  handlerCalls.enterWith(job);
+  return handle(job.message, job.info);
 }
 
 /** A message on its way to the handler, and the call of its handler. */
@@ -311,7 +339,7 @@ export class MessageIntake {
     this.#running++;
     let result: unknown;
     try {
-      result = handlerCalls.run(job, this.#host.handle, job.message, job.info);
+      result = callHandler(this.#host.handle, job);
       if (isThenable(result)) {
         this.#await(job);
         // `resolve` hears a thenable once, whatever it calls and throws.
