@@ -559,27 +559,37 @@ test('a getter that writes another message in the middle of an object without a 
   assert.equal(printed({ id: 1 }), '{"id":1}');
 });
 
+test('messages of flags with few strings are left to a JSON.stringify that is quick with them', () => {
+  const load = createRequire(import.meta.url);
+  const path = load.resolve('../dist/value-habit.js');
+  delete load.cache[path];
+  const { chooseNotes, observe } = load(path);
+  const isQuick = Number.parseInt(process.versions.v8, 10) >= 14;
+  for (const [makeup, isNoted] of [
+    [{ texts: 1, integers: 0, doubles: 1, flags: 2 }, !isQuick],
+    [{ texts: 0, integers: 0, doubles: 0, flags: 0 }, !isQuick],
+    [{ texts: 2, integers: 1, doubles: 1, flags: 2 }, true],
+    [{ texts: 4, integers: 3, doubles: 0, flags: 0 }, !isQuick],
+  ]) {
+    for (let left = 4; left > 0; left--) observe({ slowTexts: 0, ...makeup });
+    assert.equal(chooseNotes(), isNoted, JSON.stringify(makeup));
+    while (!chooseNotes());
+  }
+});
+
 test('after a few messages that are better left to JSON.stringify the next ones are', () => {
   const load = createRequire(import.meta.url);
   const path = load.resolve('../dist/value-habit.js');
   delete load.cache[path];
   const { chooseNotes, observe } = load(path);
-  const texts = () => {
+  const seen = (makeup) => () => {
     assert.equal(chooseNotes(), true);
-    observe({ texts: 100, slowTexts: 100, integers: 100, doubles: 0 });
+    observe({ texts: 0, slowTexts: 0, integers: 0, doubles: 0, flags: 0, ...makeup });
   };
-  const numbers = () => {
-    assert.equal(chooseNotes(), true);
-    observe({ texts: 0, slowTexts: 0, integers: 0, doubles: 100 });
-  };
-  const integers = () => {
-    assert.equal(chooseNotes(), true);
-    observe({ texts: 4, slowTexts: 4, integers: 300, doubles: 0 });
-  };
-  const few = () => {
-    assert.equal(chooseNotes(), true);
-    observe({ texts: 4, slowTexts: 0, integers: 1, doubles: 3 });
-  };
+  const texts = seen({ texts: 100, slowTexts: 100, integers: 100 });
+  const numbers = seen({ doubles: 100 });
+  const integers = seen({ texts: 4, slowTexts: 4, integers: 300 });
+  const few = seen({ texts: 4, integers: 1, doubles: 3, flags: 4 });
   for (const suited of [numbers, integers, few]) {
     for (const one of [texts, texts, texts, suited]) one();
   }

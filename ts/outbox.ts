@@ -47,6 +47,7 @@ function newBatch(): Batch {
  */
 export interface FrameWriter {
   text(frames: string): number;
+  /** With parameters of its own: a list of all of them would be made for each call. */
   readonly values: TakeValues<number>;
 }
 
