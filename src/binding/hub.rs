@@ -304,6 +304,9 @@ fn is_connected(event_loop: &EventLoop, call: &Call<1>) -> errors::Result<f64> {
     Ok(f64::from(u8::from(is_connected)))
 }
 
+/// A larger write buffer is given back after use.
+const SCRATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// What writes to the connections.
 struct Writer {
     event_loop: Rc<EventLoop>,
@@ -320,10 +323,10 @@ impl Writer {
     ) -> errors::Result<f64> {
         let mut scratch = self.scratch.borrow_mut();
         scratch.clear();
-        fill(&mut scratch)?;
-        let written = self
-            .event_loop
-            .with_hub(|hub| hub.write(Key::from_number(connection), &mut scratch));
+        let written = fill(&mut scratch).and_then(|()| {
+            self.event_loop
+                .with_hub(|hub| hub.write(Key::from_number(connection), &mut scratch))
+        });
         if scratch.capacity() > SCRATCH_BYTES_MAX {
             *scratch = Vec::new();
         }
@@ -367,6 +370,3 @@ fn write_values(writer: &Writer, call: &Call<6>) -> errors::Result<f64> {
         values::print(notes, shapes, around, scratch).map_err(malformed)
     })
 }
-
-/// A larger write buffer is given back after use.
-const SCRATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
