@@ -24,7 +24,7 @@ function outboxes() {
   return { all, counts, added };
 }
 
-test('also when a job sends more in the middle of the end of a tick', async () => {
+test('little waits when a job sends more in the middle of the end of a tick', async () => {
   const { all, counts, added } = outboxes();
   const put = (outbox, json) => {
     added(json);
@@ -43,7 +43,7 @@ test('also when a job sends more in the middle of the end of a tick', async () =
   assert.ok(counts.peak < WAITING_MAX, `${counts.peak} waited`);
 });
 
-test('also when many send one message after the other, each at its own pace', async () => {
+test('little waits when many send one message after the other, each at its own pace', async () => {
   const { all, counts, added } = outboxes();
   const json = JSON.stringify('x'.repeat(40 * 1024));
   const send = async (outbox, index) => {

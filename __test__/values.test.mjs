@@ -559,11 +559,16 @@ test('a getter that writes another message in the middle of an object without a 
   assert.equal(printed({ id: 1 }), '{"id":1}');
 });
 
-test('messages of flags with few strings are left to a JSON.stringify that is quick with them', () => {
+/** The module that chooses, as if no message had been seen. */
+function newHabit() {
   const load = createRequire(import.meta.url);
   const path = load.resolve('../dist/value-habit.js');
   delete load.cache[path];
-  const { chooseNotes, observe } = load(path);
+  return load(path);
+}
+
+test('messages of flags with few strings are left to a JSON.stringify that is quick with them', () => {
+  const { chooseNotes, observe } = newHabit();
   const isQuick = Number.parseInt(process.versions.v8, 10) >= 14;
   for (const [makeup, isNoted] of [
     [{ texts: 1, integers: 0, doubles: 1, flags: 2 }, !isQuick],
@@ -578,10 +583,7 @@ test('messages of flags with few strings are left to a JSON.stringify that is qu
 });
 
 test('after a few messages that are better left to JSON.stringify the next ones are', () => {
-  const load = createRequire(import.meta.url);
-  const path = load.resolve('../dist/value-habit.js');
-  delete load.cache[path];
-  const { chooseNotes, observe } = load(path);
+  const { chooseNotes, observe } = newHabit();
   const seen = (makeup) => () => {
     assert.equal(chooseNotes(), true);
     observe({ texts: 0, slowTexts: 0, integers: 0, doubles: 0, flags: 0, ...makeup });
