@@ -5,16 +5,16 @@ import { idOf } from './columns.js';
 import { Emitter } from './emitter.js';
 import { abortReason, DeliveryError, fromNative, IpcError, invalidArgument } from './errors.js';
 import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
+import { writerTo } from './frame-writer.js';
 import { MalformedFrame, stringify, withId } from './frames.js';
 import { limits } from './limits.js';
 import { Notebook, release } from './message-body.js';
 import type { NativeClientOptions } from './native.js';
 import { DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
-import { type FrameWriter, Outbox } from './outbox.js';
+import { Outbox } from './outbox.js';
 import { PlainIds } from './plain-ids.js';
 import { Requests } from './requests.js';
 import { idText, Send, type SendReceipt } from './send.js';
-import { writeText } from './text-writer.js';
 import type { AbortSignalLike, DeadlineOptions, IPCMessage } from './types.js';
 
 /** Options of {@link UnixSocketClient}. */
@@ -633,25 +633,6 @@ export function checkSocketPath(path: string): void {
   } catch (error) {
     throw fromNative(error);
   }
-}
-
-function writerTo(key: number): FrameWriter {
-  return {
-    text(frames) {
-      try {
-        return writeText(nativeHub(), key, frames);
-      } catch (error) {
-        throw fromNative(error);
-      }
-    },
-    values(bytes, begin, end, shapesBegin, shapesEnd) {
-      try {
-        return nativeHub().writeValues(key, bytes, begin, end, shapesBegin, shapesEnd);
-      } catch (error) {
-        throw fromNative(error);
-      }
-    },
-  };
 }
 
 function notConnected(): IpcError {

@@ -1,9 +1,9 @@
 import { MARK } from './acknowledgements.js';
 import type { Burst } from './burst.js';
 import type { IpcError } from './errors.js';
+import type { FrameWriter } from './frame-writer.js';
 import { stringify, withId } from './frames.js';
 import type { MessageBody, NotedMessage } from './message-body.js';
-import type { TakeValues } from './native.js';
 import { chooseNotes } from './value-habit.js';
 import { ValueBuffer } from './value-writer.js';
 
@@ -39,16 +39,6 @@ function newBatch(): Batch {
     reject = onReject;
   });
   return { promise, resolve, reject };
-}
-
-/**
- * How frames reach the addon. Both return 0 when the kernel took all, else the byte count after
- * which it has.
- */
-export interface FrameWriter {
-  text(frames: string): number;
-  /** With parameters of its own: a list of all of them would be made for each call. */
-  readonly values: TakeValues<number>;
 }
 
 /**

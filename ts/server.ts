@@ -6,12 +6,12 @@ import { Emitter } from './emitter.js';
 import { fromNative, IpcError, invalidArgument, messageOf } from './errors.js';
 import { attach, detach, type Endpoint, KeepAlive, nativeHub } from './event-loop.js';
 import { Fifo } from './fifo.js';
+import { writerTo } from './frame-writer.js';
 import { MalformedFrame } from './frames.js';
 import { limits } from './limits.js';
 import type { NativeServerOptions, NativeServerStats } from './native.js';
 import { callable, DELAY_MS_MAX, object, text, wholeNumber } from './options.js';
 import { Outbox } from './outbox.js';
-import { writeText } from './text-writer.js';
 import { isThenable } from './thenable.js';
 import type { DeadlineOptions, IPCMessage } from './types.js';
 
@@ -379,11 +379,7 @@ class Run implements Endpoint {
   }
 
   onAccepted(id: number, uid: number, pid: number): void {
-    const outbox = new Outbox({
-      text: (frames) => writeText(nativeHub(), id, frames),
-      values: (bytes, begin, end, shapesBegin, shapesEnd) =>
-        nativeHub().writeValues(id, bytes, begin, end, shapesBegin, shapesEnd),
-    });
+    const outbox = new Outbox(writerTo(id));
     const connection = { id, uid, pid, outbox, settled: 0, acks: undefined };
     this.#connections.set(id, connection);
     attach(id, { onFlushed: (written) => outbox.onFlushed(written) });
