@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hashOf, IdSet } from '../dist/id-set.js';
+import { limits } from '../dist/limits.js';
 import { random } from './support/socket.mjs';
 
 for (const [name, hash] of [
@@ -30,6 +31,16 @@ for (const [name, hash] of [
     }
   });
 }
+
+test('the longest id that the gate gives it is found again', () => {
+  for (const letter of ['a', '\u4fa1']) {
+    const ids = new IdSet();
+    const id = letter.repeat(limits.gateIdLengthMax);
+    ids.add(id, hashOf(id));
+    assert.ok(ids.has(id, hashOf(id)));
+    assert.ok(!ids.has(id.slice(1), hashOf(id)));
+  }
+});
 
 test('ids that differ in one letter have different hashes', () => {
   const ids = ['', ...Array.from({ length: 20_000 }, (_, n) => `order-${n}-${n % 7}`)];
